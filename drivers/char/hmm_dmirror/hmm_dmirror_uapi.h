@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * Test interface of the HMM dummy device, /dev/hmm_dmirror<N>.
+ *
+ * The device has an MMU of its own.  Opening it mirrors the address space of
+ * the opener; device programs then use the opener's own pointers.  Each open
+ * file is one address space on the device; a file serves only the process
+ * (address space) that opened it.
+ *
+ * This header needs nothing but <linux/types.h> and <linux/ioctl.h>, so that
+ * programs outside the kernel tree can use it.  All addresses and lengths are
+ * in bytes unless a member says pages; a page is the CPU's base page.
+ *
+ * Errors that every ioctl shares:
+ *   EPERM   the caller's address space is not the one that opened the file
+ *           (it was passed on, inherited over fork() or kept over exec())
+ *   EFAULT  the argument itself cannot be read or written
+ *   EINVAL  a member has a value that its comment does not allow; unknown
+ *           flag bits and non-zero reserved members included
+ *   ENODEV  the device was removed
+ *   ENOTTY  no such ioctl
+ */
+#ifndef _HMM_DMIRROR_UAPI_H
+#define _HMM_DMIRROR_UAPI_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/**
+ * enum hmm_dmirror_memory - the memory that a device brings along
+ * @HMM_DMIRROR_MEMORY_NONE: none, the device only mirrors
+ * @HMM_DMIRROR_MEMORY_PRIVATE: the CPU cannot address it
+ * @HMM_DMIRROR_MEMORY_CDM: cache coherent with the CPU
+ */
+enum hmm_dmirror_memory {
+	HMM_DMIRROR_MEMORY_NONE = 0,
+	HMM_DMIRROR_MEMORY_PRIVATE = 1,
+	HMM_DMIRROR_MEMORY_CDM = 2,
+};
+
+/**
+ * struct hmm_dmirror_info - HMM_DMIRROR_INFO, what the device is
+ * @memory: out, &enum hmm_dmirror_memory
+ * @engines: out, programs that the device runs at the same time
+ * @memory_size: out, device memory in bytes
+ * @memory_used: out, device memory that holds process memory now, in bytes
+ */
+struct hmm_dmirror_info {
+	__u32 memory;
+	__u32 engines;
+	__u64 memory_size;
+	__u64 memory_used;
+};
+
+/**
+ * enum hmm_dmirror_program - what a device engine can do
+ *
+ * A word is a 64-bit integer in CPU byte order, at an address that is a
+ * multiple of 8.  "Result" is &hmm_dmirror_run.result.
+ *
+ * @HMM_DMIRROR_READ: read @length bytes at @addr; result is the number of
+ *	bytes read
+ * @HMM_DMIRROR_FILL: write the word @operand to each of the @length / 8 words
+ *	at @addr; result is the number of words written
+ * @HMM_DMIRROR_SUM: result is the sum, modulo 2^64, of the words in the @length
+ *	bytes at @addr
+ * @HMM_DMIRROR_COPY: copy @length bytes from @addr to @addr2, ascending, both
+ *	multiples of 8, as @length; result is the number of bytes copied
+ * @HMM_DMIRROR_ATOMIC_ADD: add @operand to the word at @addr, atomically,
+ *	@count times; result is the word's value after the last addition
+ * @HMM_DMIRROR_CHASE: @addr points to an array of @count pointers, each NULL or
+ *	the first node of a chain.  A node holds the pointer to the next one,
+ *	or NULL, at byte offset @operand and a word at byte offset @operand2.
+ *	Result is the sum of these words over all nodes; &hmm_dmirror_run.result2
+ *	is the number of nodes.  Ends with %HMM_DMIRROR_STATUS_LIMIT after
+ *	@length nodes
+ * @HMM_DMIRROR_HISTOGRAM: for each of the @length bytes at @addr add one to the
+ *	word at @addr2 + 8 * byte (256 words); result is @length
+ * @HMM_DMIRROR_WORD_COUNT: result is the number of words of text, that is
+ *	maximal runs of ASCII letters and digits, in the @length bytes at @addr
+ */
+enum hmm_dmirror_program {
+	HMM_DMIRROR_READ = 0,
+	HMM_DMIRROR_FILL = 1,
+	HMM_DMIRROR_SUM = 2,
+	HMM_DMIRROR_COPY = 3,
+	HMM_DMIRROR_ATOMIC_ADD = 4,
+	HMM_DMIRROR_CHASE = 5,
+	HMM_DMIRROR_HISTOGRAM = 6,
+	HMM_DMIRROR_WORD_COUNT = 7,
+};
+
+/**
+ * enum hmm_dmirror_status - how a device program ended
+ * @HMM_DMIRROR_STATUS_DONE: it ran to its end
+ * @HMM_DMIRROR_STATUS_NO_ACCESS: &hmm_dmirror_run.fault_addr is not mapped, has
+ *	no access rights (PROT_NONE), is not memory (device registers) or lies
+ *	outside the user address space
+ * @HMM_DMIRROR_STATUS_READ_ONLY: the program wrote to
+ *	&hmm_dmirror_run.fault_addr, which is mapped read-only
+ * @HMM_DMIRROR_STATUS_NO_MEMORY: no memory to resolve a device page fault
+ * @HMM_DMIRROR_STATUS_TIMEOUT: a device page fault was not resolved in time
+ *	because its range kept changing
+ * @HMM_DMIRROR_STATUS_UNALIGNED: the program met a pointer to a word that is
+ *	not a multiple of 8
+ * @HMM_DMIRROR_STATUS_LIMIT: CHASE met more nodes than allowed
+ * @HMM_DMIRROR_STATUS_DEVICE: the device failed in another way
+ */
+enum hmm_dmirror_status {
+	HMM_DMIRROR_STATUS_DONE = 0,
+	HMM_DMIRROR_STATUS_NO_ACCESS = 1,
+	HMM_DMIRROR_STATUS_READ_ONLY = 2,
+	HMM_DMIRROR_STATUS_NO_MEMORY = 3,
+	HMM_DMIRROR_STATUS_TIMEOUT = 4,
+	HMM_DMIRROR_STATUS_UNALIGNED = 5,
+	HMM_DMIRROR_STATUS_LIMIT = 6,
+	HMM_DMIRROR_STATUS_DEVICE = 7,
+};
+
+/**
+ * struct hmm_dmirror_run - HMM_DMIRROR_RUN, run a program on the device
+ * @program: in, &enum hmm_dmirror_program
+ * @flags: in, 0
+ * @addr: in, first operand address; @addr + @length must not overflow
+ * @addr2: in, second operand address; 0 for programs without one
+ * @length: in, bytes (for CHASE: most nodes allowed); not 0, but for
+ *	ATOMIC_ADD, where it is 0; a multiple of 8 where words are meant
+ * @count: in, see the program; 0 for programs without one
+ * @operand: in, see the program; 0 for programs without one
+ * @operand2: in, see the program; 0 for programs without one
+ * @status: out, &enum hmm_dmirror_status
+ * @reserved: in, 0
+ * @result: out, see the program; the part done so far unless DONE
+ * @result2: out, see the program, otherwise 0
+ * @fault_addr: out, address of the access that ended the program, 0 for DONE
+ * @faults: out, device page faults that this run took
+ *
+ * A fault that cannot be resolved ends the program, not the ioctl: the ioctl
+ * returns 0 with @status.
+ *
+ * Errors: EINTR a fatal signal arrived; the program was stopped.
+ */
+struct hmm_dmirror_run {
+	__u32 program;
+	__u32 flags;
+	__u64 addr;
+	__u64 addr2;
+	__u64 length;
+	__u64 count;
+	__u64 operand;
+	__u64 operand2;
+	__u32 status;
+	__u32 reserved;
+	__u64 result;
+	__u64 result2;
+	__u64 fault_addr;
+	__u64 faults;
+};
+
+/**
+ * enum hmm_dmirror_target - where to migrate to
+ * @HMM_DMIRROR_TO_RAM: from this device's memory to RAM
+ * @HMM_DMIRROR_TO_DEVICE: from RAM to this device's memory
+ */
+enum hmm_dmirror_target {
+	HMM_DMIRROR_TO_RAM = 0,
+	HMM_DMIRROR_TO_DEVICE = 1,
+};
+
+/**
+ * struct hmm_dmirror_migrate - HMM_DMIRROR_MIGRATE, move memory
+ * @addr: in, first byte, page aligned
+ * @length: in, bytes, a multiple of the page size, not 0, no overflow
+ * @target: in, &enum hmm_dmirror_target
+ * @flags: in, 0
+ * @moved: out, pages whose content was moved
+ * @filled: out, pages that were empty and are now zeroed device memory
+ * @left: out, all other pages of the range
+ *
+ * Pages in another device's memory stay: bring them to RAM through that device
+ * first.  The members out are written after these errors as well:
+ *
+ * Errors: EOPNOTSUPP the device has no memory; ENOSPC device memory ran out;
+ * ENOMEM RAM ran out; EIO the device failed to copy, the pages concerned stayed
+ * where they were; EINTR a fatal signal arrived.
+ */
+struct hmm_dmirror_migrate {
+	__u64 addr;
+	__u64 length;
+	__u32 target;
+	__u32 flags;
+	__u64 moved;
+	__u64 filled;
+	__u64 left;
+};
+
+/**
+ * struct hmm_dmirror_evict - HMM_DMIRROR_EVICT, empty device memory
+ * @nr_pages: in, pages to bring back to RAM, of any process; ~0 for all
+ * @timeout_ms: in, give up after so many milliseconds, at most 60000
+ * @flags: in, 0
+ * @evicted: out, pages brought back
+ *
+ * Errors: EOPNOTSUPP the device has no memory.
+ */
+struct hmm_dmirror_evict {
+	__u64 nr_pages;
+	__u32 timeout_ms;
+	__u32 flags;
+	__u64 evicted;
+};
+
+/* What HMM_DMIRROR_SNAPSHOT says of a page in the device's page table. */
+#define HMM_DMIRROR_PAGE_MAPPED		0x01	/* the device may read it */
+#define HMM_DMIRROR_PAGE_WRITE		0x02	/* the device may write it */
+#define HMM_DMIRROR_PAGE_PRIVATE	0x04	/* in device private memory */
+#define HMM_DMIRROR_PAGE_CDM		0x08	/* in coherent device memory */
+#define HMM_DMIRROR_PAGE_LARGE		0x10	/* part of a PMD-sized leaf */
+
+/**
+ * struct hmm_dmirror_snapshot - HMM_DMIRROR_SNAPSHOT, read the device page table
+ * @addr: in, first byte, page aligned
+ * @length: in, bytes, a multiple of the page size, not 0, at most 1 GiB
+ * @pages: in, address of an array of one byte a page that receives
+ *	HMM_DMIRROR_PAGE_*, 0 for a page that is not mapped on the device
+ * @reserved: in, 0
+ */
+struct hmm_dmirror_snapshot {
+	__u64 addr;
+	__u64 length;
+	__u64 pages;
+	__u64 reserved;
+};
+
+/**
+ * struct hmm_dmirror_stats - HMM_DMIRROR_STATS, counters
+ * @faults: out, device page faults of this open file
+ * @retries: out, page-table walks repeated because the range changed
+ * @invalidations: out, device page-table invalidations of this open file
+ * @mapped_pages: out, pages mapped on the device for this open file
+ * @migrated_in: out, pages moved or filled into the device's memory
+ * @migrated_out: out, pages brought back to RAM from the device's memory
+ * @cpu_faults: out, CPU faults on the device's private memory
+ * @bytes_copied: out, bytes that the device's copy engine copied
+ * @bytes_cleared: out, bytes that the device's copy engine cleared
+ *
+ * The first four count for the open file, the others for the device.
+ */
+struct hmm_dmirror_stats {
+	__u64 faults;
+	__u64 retries;
+	__u64 invalidations;
+	__u64 mapped_pages;
+	__u64 migrated_in;
+	__u64 migrated_out;
+	__u64 cpu_faults;
+	__u64 bytes_copied;
+	__u64 bytes_cleared;
+};
+
+/**
+ * enum hmm_dmirror_injection - faults to inject into the device
+ * @HMM_DMIRROR_INJECT_COPY_ERROR: the copy engine copies half of the job's
+ *	pages and then reports failure
+ * @HMM_DMIRROR_INJECT_COPY_REFUSE: the copy engine does not accept the job
+ * @HMM_DMIRROR_INJECT_COPY_DELAY: the job takes @value milliseconds longer, at
+ *	most 10000
+ * @HMM_DMIRROR_INJECT_MAP_ERROR: the device fails to map pages
+ * @HMM_DMIRROR_INJECT_PREPARE_ERROR: the device has no memory for page tables
+ */
+enum hmm_dmirror_injection {
+	HMM_DMIRROR_INJECT_COPY_ERROR = 0,
+	HMM_DMIRROR_INJECT_COPY_REFUSE = 1,
+	HMM_DMIRROR_INJECT_COPY_DELAY = 2,
+	HMM_DMIRROR_INJECT_MAP_ERROR = 3,
+	HMM_DMIRROR_INJECT_PREPARE_ERROR = 4,
+};
+
+/**
+ * struct hmm_dmirror_inject - HMM_DMIRROR_INJECT, make the device fail
+ * @what: in, &enum hmm_dmirror_injection
+ * @after: in, jobs (copies and clears, maps, prepares) that still succeed first
+ * @count: in, jobs that fail then; 0 takes the injection back
+ * @value: in, see the injection; 0 for those without one
+ *
+ * Acts on the whole device; ends with @count or with the last close of the
+ * device.
+ *
+ * Errors: EOPNOTSUPP a copy injection on a device without memory.
+ */
+struct hmm_dmirror_inject {
+	__u32 what;
+	__u32 after;
+	__u32 count;
+	__u32 value;
+};
+
+#define HMM_DMIRROR_IOC_MAGIC	0xdd
+
+#define HMM_DMIRROR_INFO	_IOR(HMM_DMIRROR_IOC_MAGIC, 0, struct hmm_dmirror_info)
+#define HMM_DMIRROR_RUN		_IOWR(HMM_DMIRROR_IOC_MAGIC, 1, struct hmm_dmirror_run)
+#define HMM_DMIRROR_MIGRATE	_IOWR(HMM_DMIRROR_IOC_MAGIC, 2, struct hmm_dmirror_migrate)
+#define HMM_DMIRROR_EVICT	_IOWR(HMM_DMIRROR_IOC_MAGIC, 3, struct hmm_dmirror_evict)
+#define HMM_DMIRROR_SNAPSHOT	_IOW(HMM_DMIRROR_IOC_MAGIC, 4, struct hmm_dmirror_snapshot)
+#define HMM_DMIRROR_STATS	_IOR(HMM_DMIRROR_IOC_MAGIC, 5, struct hmm_dmirror_stats)
+#define HMM_DMIRROR_INJECT	_IOW(HMM_DMIRROR_IOC_MAGIC, 6, struct hmm_dmirror_inject)
+
+#endif /* _HMM_DMIRROR_UAPI_H */

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Devmem: hotplug device memory and manage its pages, for memory that the CPU
+ * cannot address (private) and for cache-coherent memory (CDM) alike.
+ */
+#ifndef _LINUX_HMM_DEVMEM_H
+#define _LINUX_HMM_DEVMEM_H
+
+#include <linux/completion.h>
+#include <linux/dma-direction.h>
+#include <linux/types.h>
+
+struct hmm_devmem;
+struct folio;
+struct page;
+struct resource;
+
+/**
+ * struct hmm_devmem_copy - one base page (PAGE_SIZE bytes) to copy or to clear
+ * @dst: the page to fill
+ * @src: the page to copy from; NULL in a batch of the clear operation
+ */
+struct hmm_devmem_copy {
+	struct page *dst;
+	struct page *src;
+};
+
+/**
+ * struct hmm_devmem_batch - pages that the device copies or clears as one job
+ * @direction: DMA_TO_DEVICE: every dst lies in this devmem and every src in
+ *	RAM; DMA_FROM_DEVICE: the other way round
+ * @nr: number of entries in @pages
+ * @pages: the pages to work on
+ * @link: for the driver, to queue the batch; undefined at first
+ *
+ * Lives in the caller of the operation until hmm_devmem_batch_done().
+ */
+struct hmm_devmem_batch {
+	enum dma_data_direction direction;
+	unsigned int nr;
+	struct hmm_devmem_copy *pages;
+	struct list_head link;
+	/* private: */
+	struct completion done;
+	int status;
+};
+
+void hmm_devmem_batch_done(struct hmm_devmem_batch *batch, int status);
+
+/**
+ * struct hmm_devmem_ops - what a driver supplies to manage device memory
+ *
+ * Both operations are asynchronous: they start the work and return, and
+ * whoever finishes it calls hmm_devmem_batch_done(), exactly once, from any
+ * context.  A driver that works synchronously calls it before it returns.
+ * After 0 the batch must be done within bounded time, whatever userspace does
+ * (the rule of struct dma_fence).
+ *
+ * Context: called with mmap_lock and the folio locks of source and destination
+ * held.  May sleep; must not take a lock under which mmap_lock, dma_resv or a
+ * folio lock is taken, nor allocate memory with a reclaiming gfp mask.
+ * Return: 0 if the batch was started, or a negative errno if nothing was, in
+ * which case hmm_devmem_batch_done() must not be called.
+ */
+struct hmm_devmem_ops {
+	/** @copy: copy each src to its dst. */
+	int (*copy)(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
+	/** @clear: fill each dst, which lies in @devmem, with zeroes. */
+	int (*clear)(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
+};
+
+/**
+ * struct hmm_devmem_desc - describes device memory to hmm_devmem_add()
+ * @ops: driver operations; not called any more once hmm_devmem_remove()
+ *	has returned
+ * @owner: tag that says which device reaches this memory by itself, usually
+ *	the driver's device object.  Several devmems may share one.  Compared,
+ *	never dereferenced
+ * @private: for the driver, see hmm_devmem_private()
+ * @name: shown in /proc/iomem; must outlive the devmem
+ * @nid: NUMA node near the device, or NUMA_NO_NODE
+ */
+struct hmm_devmem_desc {
+	const struct hmm_devmem_ops *ops;
+	void *owner;
+	void *private;
+	const char *name;
+	int nid;
+};
+
+/**
+ * struct hmm_devmem_stats - state and counters of one devmem
+ * @total: size, in base pages
+ * @used: base pages that hold process memory now
+ * @migrated_in: base pages moved or filled in from RAM
+ * @migrated_out: base pages brought back to RAM, for any reason
+ * @cpu_faults: CPU faults on private pages of this devmem
+ */
+struct hmm_devmem_stats {
+	u64 total;
+	u64 used;
+	u64 migrated_in;
+	u64 migrated_out;
+	u64 cpu_faults;
+};
+
+struct hmm_devmem *hmm_devmem_add(const struct hmm_devmem_desc *desc, u64 size);
+struct hmm_devmem *hmm_devmem_add_resource(const struct hmm_devmem_desc *desc,
+					   const struct resource *res);
+int hmm_devmem_remove(struct hmm_devmem *devmem, unsigned int timeout_ms);
+long hmm_devmem_evict(struct hmm_devmem *devmem, unsigned long nr_pages,
+		      unsigned int timeout_ms);
+
+void *hmm_devmem_private(const struct hmm_devmem *devmem);
+struct hmm_devmem *hmm_devmem_from_folio(const struct folio *folio);
+struct hmm_devmem *hmm_devmem_from_pfn(unsigned long pfn);
+u64 hmm_devmem_offset(const struct hmm_devmem *devmem, unsigned long pfn);
+void hmm_devmem_get_stats(struct hmm_devmem *devmem,
+			  struct hmm_devmem_stats *stats);
+
+#endif /* _LINUX_HMM_DEVMEM_H */

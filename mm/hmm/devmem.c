@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Device memory: hotplug, page frames and removal.
+ *
+ * Free frames are kept in a genalloc pool: it takes and gives back frames
+ * without a lock, so that folio_free can be called from any context, and it
+ * accepts back any part of what it handed out as one.
+ */
+#include <linux/export.h>
+#include <linux/genalloc.h>
+#include <linux/ioport.h>
+#include <linux/jiffies.h>
+#include <linux/memory_hotplug.h>
+#include <linux/module.h>
+#include <linux/pagemap.h>
+#include <linux/slab.h>
+#include <linux/srcu.h>
+#include <kunit/visibility.h>
+
+#include "internal.h"
+
+/* Held by whoever calls a driver operation or takes page frames. */
+DEFINE_STATIC_SRCU(hmm_devmem_srcu);
+
+static struct workqueue_struct *hmm_devmem_wq;
+
+static struct hmm_devmem *pgmap_to_devmem(struct dev_pagemap *pgmap)
+{
+	return container_of(pgmap, struct hmm_devmem, pgmap);
+}
+
+static u64 hmm_devmem_used(struct hmm_devmem *devmem)
+{
+	return gen_pool_size(devmem->pool) / PAGE_SIZE -
+	       gen_pool_avail(devmem->pool) / PAGE_SIZE;
+}
+
+static void hmm_devmem_unplug(struct hmm_devmem *devmem)
+{
+	memunmap_pages(&devmem->pgmap);
+	gen_pool_destroy(devmem->pool);
+	release_mem_region(devmem->res->start, resource_size(devmem->res));
+	kfree(devmem);
+	module_put(THIS_MODULE);
+}
+
+static void hmm_devmem_unplug_work(struct work_struct *work)
+{
+	hmm_devmem_unplug(container_of(work, struct hmm_devmem, unplug));
+}
+
+/* Any context: the last put of a folio happens under page-table locks too. */
+static void hmm_devmem_folio_free(struct folio *folio)
+{
+	struct hmm_devmem *devmem = pgmap_to_devmem(folio->pgmap);
+	unsigned long nr = folio_nr_pages(folio);
+
+	gen_pool_free(devmem->pool, PFN_PHYS(folio_pfn(folio)), nr << PAGE_SHIFT);
+	if (atomic_long_sub_and_test(nr, &devmem->refs))
+		queue_work(hmm_devmem_wq, &devmem->unplug);
+}
+
+static const struct dev_pagemap_ops hmm_devmem_pagemap_ops = {
+	.folio_free	= hmm_devmem_folio_free,
+	.migrate_to_ram	= hmm_migrate_cpu_fault,
+};
+
+/**
+ * hmm_devmem_enter() - keep a devmem in a usable state
+ * @devmem: device memory
+ * @worst: the last state that is good enough
+ * @idx: for hmm_devmem_leave()
+ *
+ * While entered, hmm_devmem_remove() does not pass the state after @worst.
+ * Context: may sleep.
+ * Return: true if entered.
+ */
+bool hmm_devmem_enter(struct hmm_devmem *devmem, enum hmm_devmem_state worst,
+		      int *idx)
+{
+	*idx = srcu_read_lock(&hmm_devmem_srcu);
+	if (READ_ONCE(devmem->state) <= worst)
+		return true;
+	srcu_read_unlock(&hmm_devmem_srcu, *idx);
+	return false;
+}
+EXPORT_SYMBOL_IF_KUNIT(hmm_devmem_enter);
+
+void hmm_devmem_leave(int idx)
+{
+	srcu_read_unlock(&hmm_devmem_srcu, idx);
+}
+EXPORT_SYMBOL_IF_KUNIT(hmm_devmem_leave);
+
+static void hmm_devmem_set_state(struct hmm_devmem *devmem,
+				 enum hmm_devmem_state state)
+{
+	WRITE_ONCE(devmem->state, state);
+	synchronize_srcu(&hmm_devmem_srcu);
+}
+
+/**
+ * hmm_devmem_alloc_pages() - take page frames
+ * @devmem: device memory
+ * @nr: number of base pages wanted, at most HMM_PMD_PAGES
+ * @pages: filled with order-0 pages, locked and with one reference each; their
+ *	content is undefined, so clear it or overwrite it before use
+ *
+ * Context: any sleeping context; between hmm_devmem_enter(@devmem,
+ * HMM_DEVMEM_LIVE) and hmm_devmem_leave().
+ * Return: number of pages taken, less than @nr if memory runs out.
+ */
+unsigned int hmm_devmem_alloc_pages(struct hmm_devmem *devmem, unsigned int nr,
+				    struct page **pages)
+{
+	unsigned int chunk = nr, done = 0, i;
+
+	/* Few large searches of the pool instead of one for each page. */
+	while (done < nr && chunk) {
+		unsigned long phys;
+
+		chunk = min(chunk, nr - done);
+		phys = gen_pool_alloc(devmem->pool, (size_t)chunk << PAGE_SHIFT);
+		if (!phys) {
+			chunk /= 2;
+			continue;
+		}
+
+		atomic_long_add(chunk, &devmem->refs);
+		for (i = 0; i < chunk; i++) {
+			struct page *page = pfn_to_page(PHYS_PFN(phys) + i);
+
+			zone_device_page_init(page, &devmem->pgmap, 0);
+			pages[done++] = page;
+		}
+	}
+	return done;
+}
+EXPORT_SYMBOL_IF_KUNIT(hmm_devmem_alloc_pages);
+
+/* Give back pages that hmm_devmem_alloc_pages() took and nobody saw. */
+void hmm_devmem_free_pages(struct page **pages, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		unlock_page(pages[i]);
+		put_page(pages[i]);
+	}
+}
+EXPORT_SYMBOL_IF_KUNIT(hmm_devmem_free_pages);
+
+static int hmm_devmem_check_desc(const struct hmm_devmem_desc *desc)
+{
+	if (!desc->ops || !desc->ops->copy || !desc->ops->clear ||
+	    !desc->owner || !desc->name)
+		return -EINVAL;
+	if (desc->nid != NUMA_NO_NODE &&
+	    (desc->nid < 0 || desc->nid >= MAX_NUMNODES ||
+	     !node_online(desc->nid)))
+		return -EINVAL;
+	return 0;
+}
+
+/* Consumes @res, which the caller has claimed, whatever the outcome. */
+static struct hmm_devmem *
+hmm_devmem_plug(const struct hmm_devmem_desc *desc, struct resource *res,
+		u64 size, enum memory_type type)
+{
+	struct hmm_devmem *devmem;
+	int err = -ENOMEM;
+	void *addr;
+
+	devmem = kzalloc_obj(*devmem, GFP_KERNEL);
+	if (!devmem)
+		goto err_release;
+
+	devmem->desc = *desc;
+	devmem->res = res;
+	atomic_long_set(&devmem->refs, 1);
+	INIT_WORK(&devmem->unplug, hmm_devmem_unplug_work);
+
+	devmem->pool = gen_pool_create(PAGE_SHIFT, desc->nid);
+	if (!devmem->pool)
+		goto err_free;
+	if (gen_pool_add(devmem->pool, res->start, size, desc->nid))
+		goto err_pool;
+
+	devmem->pgmap.type = type;
+	devmem->pgmap.ops = &hmm_devmem_pagemap_ops;
+	devmem->pgmap.owner = desc->owner;
+	devmem->pgmap.range.start = res->start;
+	devmem->pgmap.range.end = res->start + size - 1;
+	devmem->pgmap.nr_range = 1;
+
+	__module_get(THIS_MODULE);
+	addr = memremap_pages(&devmem->pgmap, desc->nid);
+	if (IS_ERR(addr)) {
+		/* What is not want of memory is a range the core refuses. */
+		err = PTR_ERR(addr) == -ENOMEM ? -ENOMEM : -ERANGE;
+		goto err_module;
+	}
+	return devmem;
+
+err_module:
+	module_put(THIS_MODULE);
+err_pool:
+	gen_pool_destroy(devmem->pool);
+err_free:
+	kfree(devmem);
+err_release:
+	release_mem_region(res->start, resource_size(res));
+	return ERR_PTR(err);
+}
+
+/**
+ * hmm_devmem_add() - hotplug device memory that the CPU cannot address
+ * @desc: the driver's side; copied
+ * @size: bytes, a multiple of 2 MiB
+ *
+ * Gives the memory struct pages at a free physical address range, which no
+ * device decodes.  After "mm/hmm: heterogeneous memory management" v25,
+ * hmm_devmem_add().
+ *
+ * Context: process context, may sleep, takes the memory hotplug lock.
+ * Return: the device memory, or an ERR_PTR:
+ * * -EINVAL - @size is 0 or misaligned, or @desc is incomplete
+ * * -EOPNOTSUPP - the kernel lacks CONFIG_DEVICE_PRIVATE
+ * * -ERANGE - no free physical address range of that size
+ * * -ENOMEM - no memory for the struct pages
+ */
+struct hmm_devmem *hmm_devmem_add(const struct hmm_devmem_desc *desc, u64 size)
+{
+	struct resource *res;
+	int err;
+
+	err = hmm_devmem_check_desc(desc);
+	if (err)
+		return ERR_PTR(err);
+	if (!size || !IS_ALIGNED(size, SUBSECTION_SIZE))
+		return ERR_PTR(-EINVAL);
+	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE))
+		return ERR_PTR(-EOPNOTSUPP);
+	if (size > BIT_ULL(MAX_PHYSMEM_BITS))
+		return ERR_PTR(-ERANGE);
+
+	res = request_free_mem_region(&iomem_resource, size, desc->name);
+	if (IS_ERR(res))
+		return ERR_PTR(PTR_ERR(res) == -ENOMEM ? -ENOMEM : -ERANGE);
+
+	return hmm_devmem_plug(desc, res, size, MEMORY_DEVICE_PRIVATE);
+}
+EXPORT_SYMBOL_GPL(hmm_devmem_add);
+
+/**
+ * hmm_devmem_add_resource() - hotplug cache-coherent device memory (CDM)
+ * @desc: the driver's side; copied
+ * @res: physical range of the memory; its start and size are multiples of
+ *	2 MiB.  Read, not kept; nobody may have claimed the range
+ *	(request_mem_region()), the toolbox does
+ *
+ * After "mm/hmm: heterogeneous memory management" v25, "add new helper to
+ * hotplug CDM memory region".
+ *
+ * Context: process context, may sleep, takes the memory hotplug lock.
+ * Return: the device memory, or an ERR_PTR:
+ * * -EINVAL - @res is empty or misaligned, or @desc is incomplete
+ * * -EBUSY - part of the range is RAM or claimed by someone else
+ * * -ERANGE - the range is beyond what the kernel can map
+ * * -ENOMEM - no memory for the struct pages
+ */
+struct hmm_devmem *hmm_devmem_add_resource(const struct hmm_devmem_desc *desc,
+					   const struct resource *res)
+{
+	struct resource *claimed;
+	u64 size;
+	int err;
+
+	err = hmm_devmem_check_desc(desc);
+	if (err)
+		return ERR_PTR(err);
+	if (res->end < res->start)
+		return ERR_PTR(-EINVAL);
+	size = resource_size(res);
+	if (!size || !IS_ALIGNED(res->start | size, SUBSECTION_SIZE))
+		return ERR_PTR(-EINVAL);
+	if (res->end >> MAX_PHYSMEM_BITS)
+		return ERR_PTR(-ERANGE);
+	if (region_intersects(res->start, size, IORESOURCE_SYSTEM_RAM,
+			      IORES_DESC_NONE) != REGION_DISJOINT)
+		return ERR_PTR(-EBUSY);
+
+	claimed = request_mem_region(res->start, size, desc->name);
+	if (!claimed)
+		return ERR_PTR(-EBUSY);
+
+	return hmm_devmem_plug(desc, claimed, size, MEMORY_DEVICE_COHERENT);
+}
+EXPORT_SYMBOL_GPL(hmm_devmem_add_resource);
+
+/**
+ * hmm_devmem_evict() - bring pages back to RAM, whoever owns them
+ * @devmem: device memory
+ * @nr_pages: how many base pages to bring back; ULONG_MAX for all
+ * @timeout_ms: give up after so many milliseconds
+ *
+ * Works by page frame and takes no mmap_lock.  Pages that somebody holds or
+ * that are on the move are tried again until the time is over.
+ *
+ * Context: process context, may sleep, no folio lock held.
+ * Return: number of base pages brought back, less than @nr_pages if there are
+ * no more, if RAM or time runs out, if the device fails to copy or if a fatal
+ * signal arrives; or
+ * * -ENODEV - the devmem is removed
+ */
+long hmm_devmem_evict(struct hmm_devmem *devmem, unsigned long nr_pages,
+		      unsigned int timeout_ms)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(timeout_ms);
+	long ret;
+	int idx;
+
+	if (!hmm_devmem_enter(devmem, HMM_DEVMEM_LIVE, &idx))
+		return -ENODEV;
+	ret = hmm_migrate_evict(devmem, nr_pages, deadline, true);
+	hmm_devmem_leave(idx);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(hmm_devmem_evict);
+
+/**
+ * hmm_devmem_remove() - unplug device memory
+ * @devmem: device memory; must not be used after the call
+ * @timeout_ms: how long to try to bring pages back to RAM, in milliseconds
+ *
+ * Stops allocation, evicts all pages, detaches the driver and unplugs the
+ * memory.  Cannot fail: when it returns no operation of the driver runs or will
+ * be called.  Pages that could not be brought back in time are lost: a CPU
+ * access to a private one gives SIGBUS.  The memory is then unplugged when the
+ * last of them is freed.
+ *
+ * Context: process context, may sleep, no lock held that a driver operation or
+ * a page fault takes.
+ * Return:
+ * * 0 - all pages were brought back, the memory is unplugged
+ * * -EBUSY - pages were left behind
+ */
+int hmm_devmem_remove(struct hmm_devmem *devmem, unsigned int timeout_ms)
+{
+	hmm_devmem_set_state(devmem, HMM_DEVMEM_DRAINING);
+	hmm_migrate_evict(devmem, ULONG_MAX,
+			  jiffies + msecs_to_jiffies(timeout_ms), false);
+	hmm_devmem_set_state(devmem, HMM_DEVMEM_DETACHED);
+
+	if (!atomic_long_dec_and_test(&devmem->refs))
+		return -EBUSY;
+
+	hmm_devmem_unplug(devmem);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(hmm_devmem_remove);
+
+/**
+ * hmm_devmem_private() - the driver's pointer
+ * @devmem: device memory
+ *
+ * Context: any.
+ * Return: &hmm_devmem_desc.private.
+ */
+void *hmm_devmem_private(const struct hmm_devmem *devmem)
+{
+	return devmem->desc.private;
+}
+EXPORT_SYMBOL_GPL(hmm_devmem_private);
+
+/**
+ * hmm_devmem_from_folio() - the device memory that a folio lies in
+ * @folio: any folio that cannot be freed during the call
+ *
+ * Context: any.
+ * Return: the device memory, or NULL if the folio is not the toolbox's.
+ */
+struct hmm_devmem *hmm_devmem_from_folio(const struct folio *folio)
+{
+	if (!folio_is_zone_device(folio) ||
+	    folio->pgmap->ops != &hmm_devmem_pagemap_ops)
+		return NULL;
+	return pgmap_to_devmem(folio->pgmap);
+}
+EXPORT_SYMBOL_GPL(hmm_devmem_from_folio);
+
+/**
+ * hmm_devmem_from_pfn() - the device memory that a page frame lies in
+ * @pfn: page frame number with a struct page that cannot be freed during the
+ *	call, for example one in a &struct hmm_mirror_entry
+ *
+ * Context: any.
+ * Return: the device memory, or NULL if the page is not the toolbox's.
+ */
+struct hmm_devmem *hmm_devmem_from_pfn(unsigned long pfn)
+{
+	return hmm_devmem_from_folio(page_folio(pfn_to_page(pfn)));
+}
+EXPORT_SYMBOL_GPL(hmm_devmem_from_pfn);
+
+/**
+ * hmm_devmem_offset() - where in the device memory a page frame lies
+ * @devmem: device memory
+ * @pfn: page frame number of a page in it
+ *
+ * Context: any.
+ * Return: bytes from the start of the device memory.
+ */
+u64 hmm_devmem_offset(const struct hmm_devmem *devmem, unsigned long pfn)
+{
+	return PFN_PHYS(pfn) - devmem->pgmap.range.start;
+}
+EXPORT_SYMBOL_GPL(hmm_devmem_offset);
+
+/**
+ * hmm_devmem_get_stats() - read the counters
+ * @devmem: device memory
+ * @stats: filled; the counters are not read at one instant
+ *
+ * Context: any.
+ */
+void hmm_devmem_get_stats(struct hmm_devmem *devmem,
+			  struct hmm_devmem_stats *stats)
+{
+	stats->total = hmm_devmem_nr_pages(devmem);
+	stats->used = hmm_devmem_used(devmem);
+	stats->migrated_in = atomic64_read(&devmem->migrated_in);
+	stats->migrated_out = atomic64_read(&devmem->migrated_out);
+	stats->cpu_faults = atomic64_read(&devmem->cpu_faults);
+}
+EXPORT_SYMBOL_GPL(hmm_devmem_get_stats);
+
+/**
+ * hmm_devmem_batch_done() - report the end of a copy or clear job
+ * @batch: the job; must not be touched after the call
+ * @status: 0, or a negative errno if any page may be wrong
+ *
+ * Context: any.
+ */
+void hmm_devmem_batch_done(struct hmm_devmem_batch *batch, int status)
+{
+	batch->status = status;
+	complete(&batch->done);
+}
+EXPORT_SYMBOL_GPL(hmm_devmem_batch_done);
+
+int __init hmm_devmem_init(void)
+{
+	hmm_devmem_wq = alloc_workqueue("hmm_devmem", WQ_UNBOUND, 0);
+	return hmm_devmem_wq ? 0 : -ENOMEM;
+}
+
+void hmm_devmem_exit(void)
+{
+	/* An unplug that dropped the last module reference may still return. */
+	destroy_workqueue(hmm_devmem_wq);
+}

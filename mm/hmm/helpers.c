@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The HMM toolbox as a module.
+ */
+#include <linux/init.h>
+#include <linux/module.h>
+
+#include "internal.h"
+
+static int __init hmm_helpers_init(void)
+{
+	return hmm_devmem_init();
+}
+subsys_initcall(hmm_helpers_init); /* before drivers that are built in */
+
+static void __exit hmm_helpers_exit(void)
+{
+	hmm_devmem_exit();
+}
+module_exit(hmm_helpers_exit);
+
+MODULE_DESCRIPTION("Heterogeneous memory management toolbox for drivers");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Lock order of the HMM toolbox, outermost first:
+ *
+ *   mmap_lock
+ *     driver's address-space lock, dma_resv
+ *       folio locks (taken by trylock inside migration)
+ *         hmm_devmem_srcu (read side)
+ *           fs_reclaim
+ *             mmu_notifier_invalidate_range_start
+ *               hmm_mirror_notifier.update_lock
+ *                 driver's page-table lock
+ *
+ * What a driver operation may do follows from where it is called:
+ * prepare runs under none of them, copy and clear under the folio locks, map
+ * and invalidate under the update lock.
+ */
+#ifndef _MM_HMM_INTERNAL_H
+#define _MM_HMM_INTERNAL_H
+
+#include <linux/hmm/devmem.h>
+#include <linux/hmm/mirror.h>
+#include <linux/memremap.h>
+#include <linux/mm.h>
+#include <linux/workqueue.h>
+
+struct gen_pool;
+
+/* Base pages in the unit of migration and of invalidation, a page table. */
+#define HMM_PMD_PAGES	(PMD_SIZE >> PAGE_SHIFT)
+
+/**
+ * enum hmm_devmem_state - what a devmem still does
+ * @HMM_DEVMEM_LIVE: everything
+ * @HMM_DEVMEM_DRAINING: pages leave, none arrive
+ * @HMM_DEVMEM_DETACHED: the driver is gone: what is left is lost
+ *
+ * Written by hmm_devmem_remove(), which waits for the readers of the state
+ * before, hmm_devmem_enter().
+ */
+enum hmm_devmem_state {
+	HMM_DEVMEM_LIVE,
+	HMM_DEVMEM_DRAINING,
+	HMM_DEVMEM_DETACHED,
+};
+
+/**
+ * struct hmm_devmem - a range of device memory with struct pages
+ * @pgmap: the core's view; a folio's pgmap leads here
+ * @desc: what the driver gave
+ * @res: the physical range, claimed by the toolbox
+ * @pool: free page frames, by physical address
+ * @state: &enum hmm_devmem_state
+ * @refs: 1 for the driver and 1 for each page in use; the last one unplugs
+ * @unplug: unplugs when the last page is freed after hmm_devmem_remove()
+ * @evict_cursor: page offset where the next eviction starts
+ * @migrated_in: see &struct hmm_devmem_stats
+ * @migrated_out: see &struct hmm_devmem_stats
+ * @cpu_faults: see &struct hmm_devmem_stats
+ */
+struct hmm_devmem {
+	struct dev_pagemap pgmap;
+	struct hmm_devmem_desc desc;
+	struct resource *res;
+	struct gen_pool *pool;
+	enum hmm_devmem_state state;
+	atomic_long_t refs;
+	struct work_struct unplug;
+	unsigned long evict_cursor;
+	atomic64_t migrated_in;
+	atomic64_t migrated_out;
+	atomic64_t cpu_faults;
+};
+
+static inline unsigned long hmm_devmem_nr_pages(const struct hmm_devmem *devmem)
+{
+	return range_len(&devmem->pgmap.range) >> PAGE_SHIFT;
+}
+
+int hmm_devmem_init(void);
+void hmm_devmem_exit(void);
+bool hmm_devmem_enter(struct hmm_devmem *devmem, enum hmm_devmem_state worst,
+		      int *idx);
+void hmm_devmem_leave(int idx);
+unsigned int hmm_devmem_alloc_pages(struct hmm_devmem *devmem, unsigned int nr,
+				    struct page **pages);
+void hmm_devmem_free_pages(struct page **pages, unsigned int nr);
+
+vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf);
+long hmm_migrate_evict(struct hmm_devmem *devmem, unsigned long nr_pages,
+		       unsigned long deadline, bool killable);
+
+#endif /* _MM_HMM_INTERNAL_H */

@@ -1,0 +1,669 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Migration of process memory to device memory and back.
+ *
+ * Every way takes the same steps: the core collects, locks and unmaps source
+ * pages (migrate_vma_setup() or migrate_device_range()), destination pages are
+ * chosen, the device copies, and only what was copied is committed.  An entry
+ * whose destination is 0 goes back to its source.
+ */
+#include <linux/export.h>
+#include <linux/fs.h>
+#include <linux/hmm/migrate.h>
+#include <linux/hugetlb.h>
+#include <linux/jiffies.h>
+#include <linux/migrate.h>
+#include <linux/mmap_lock.h>
+#include <linux/pagemap.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "internal.h"
+
+/* A CPU fault brings back what lies beside the faulting page, too. */
+#define HMM_CPU_FAULT_AROUND	SZ_64K
+
+/**
+ * struct hmm_migration - working memory for one migration step
+ * @src: core's source entries, see below
+ * @dst: core's destination entries
+ * @reserved: device pages taken for the step
+ * @copies: pages to copy, one run for each devmem
+ * @clears: pages to clear
+ * @nr_copies: entries in @copies
+ * @nr_clears: entries in @clears
+ *
+ * @src and @dst are twice as long as the step: if the page table vanishes while
+ * migrate_vma_collect_pmd() splits a folio in it, the core enters the range a
+ * second time, after the entries it has.
+ */
+struct hmm_migration {
+	unsigned long *src;
+	unsigned long *dst;
+	struct page **reserved;
+	struct hmm_devmem_copy *copies;
+	struct hmm_devmem_copy *clears;
+	unsigned int nr_copies;
+	unsigned int nr_clears;
+};
+
+static struct hmm_migration *hmm_migration_alloc(unsigned long nr)
+{
+	struct hmm_migration *m;
+
+	m = kvzalloc(sizeof(*m) + nr * (4 * sizeof(*m->src) +
+					sizeof(*m->reserved) +
+					2 * sizeof(*m->copies)), GFP_KERNEL);
+	if (!m)
+		return NULL;
+	m->src = (unsigned long *)(m + 1);
+	m->dst = m->src + 2 * nr;
+	m->copies = (struct hmm_devmem_copy *)(m->dst + 2 * nr);
+	m->clears = m->copies + nr;
+	m->reserved = (struct page **)(m->clears + nr);
+	return m;
+}
+
+/* Add up a step; what is neither moved nor filled was left. */
+static void hmm_migrate_account(struct hmm_migrate_result *result,
+				unsigned long moved, unsigned long filled,
+				unsigned long nr)
+{
+	result->moved += moved;
+	result->filled += filled;
+	result->left += nr - moved - filled;
+}
+
+static void hmm_batch_init(struct hmm_devmem_batch *batch,
+			   enum dma_data_direction direction,
+			   struct hmm_devmem_copy *pages, unsigned int nr)
+{
+	batch->direction = direction;
+	batch->pages = pages;
+	batch->nr = nr;
+	batch->status = 0;
+	init_completion(&batch->done);
+}
+
+static int hmm_batch_wait(struct hmm_devmem_batch *batch)
+{
+	wait_for_completion(&batch->done);
+	return batch->status ? -EIO : 0;
+}
+
+/*
+ * migrate_vma_setup() on at most one page table.  Entries past the step are the
+ * core's second go at a range that lost its page table (see struct
+ * hmm_migration); they hold no page and are dropped.
+ */
+static int hmm_migrate_collect(struct hmm_migration *m, struct migrate_vma *args)
+{
+	unsigned long i, nr = (args->end - args->start) >> PAGE_SHIFT;
+	int ret;
+
+	args->src = m->src;
+	args->dst = m->dst;
+	m->nr_copies = 0;
+	m->nr_clears = 0;
+
+	ret = migrate_vma_setup(args);
+	if (ret)
+		return ret;
+	for (i = nr; i < args->npages; i++)
+		m->src[i] = 0;
+	args->npages = min(args->npages, nr);
+	args->end = args->start + (args->npages << PAGE_SHIFT);
+	return 0;
+}
+
+/* Give up on a destination: the source page stays. */
+static void hmm_migrate_drop_dst(struct hmm_migration *m, unsigned long i)
+{
+	struct page *page = migrate_pfn_to_page(m->dst[i]);
+
+	m->dst[i] = 0;
+	unlock_page(page);
+	put_page(page);
+}
+
+static bool hmm_migrate_committed(struct hmm_migration *m, unsigned long i)
+{
+	return m->dst[i] && (m->src[i] & MIGRATE_PFN_MIGRATE);
+}
+
+/* Choose destinations in device memory; false if there are too few. */
+static bool hmm_migrate_choose_device(struct hmm_migration *m,
+				      unsigned long npages,
+				      unsigned int *nr_reserved)
+{
+	unsigned int taken = 0;
+	bool enough = true;
+	unsigned long i;
+
+	for (i = 0; i < npages; i++) {
+		struct page *src = migrate_pfn_to_page(m->src[i]);
+		struct page *dst;
+
+		if (!(m->src[i] & MIGRATE_PFN_MIGRATE))
+			continue;
+		/* The core refuses file pages after the copy: spare it. */
+		if (src && !folio_test_anon(page_folio(src)))
+			continue;
+		if (taken == *nr_reserved) {
+			enough = false;
+			break;
+		}
+		dst = m->reserved[taken++];
+		m->dst[i] = migrate_pfn(page_to_pfn(dst));
+		if (src)
+			m->copies[m->nr_copies++] = (struct hmm_devmem_copy){
+				.dst = dst, .src = src };
+		else
+			m->clears[m->nr_clears++] = (struct hmm_devmem_copy){
+				.dst = dst };
+	}
+
+	hmm_devmem_free_pages(m->reserved + taken, *nr_reserved - taken);
+	*nr_reserved = taken;
+	return enough;
+}
+
+/* Copy and clear at the same time; drop the destinations that failed. */
+static int hmm_migrate_fill_device(struct hmm_devmem *devmem,
+				   struct hmm_migration *m, unsigned long npages)
+{
+	const struct hmm_devmem_ops *ops = devmem->desc.ops;
+	struct hmm_devmem_batch copy, clear;
+	int copy_err = 0, clear_err = 0;
+	unsigned long i;
+
+	hmm_batch_init(&copy, DMA_TO_DEVICE, m->copies, m->nr_copies);
+	hmm_batch_init(&clear, DMA_TO_DEVICE, m->clears, m->nr_clears);
+
+	if (m->nr_copies)
+		copy_err = ops->copy(devmem, &copy);
+	if (m->nr_clears)
+		clear_err = ops->clear(devmem, &clear);
+	if (m->nr_copies && !copy_err)
+		copy_err = hmm_batch_wait(&copy);
+	if (m->nr_clears && !clear_err)
+		clear_err = hmm_batch_wait(&clear);
+
+	if (!copy_err && !clear_err)
+		return 0;
+
+	for (i = 0; i < npages; i++) {
+		bool has_src = migrate_pfn_to_page(m->src[i]);
+
+		if (m->dst[i] && (has_src ? copy_err : clear_err))
+			hmm_migrate_drop_dst(m, i);
+	}
+	return -EIO;
+}
+
+/* One step of at most one page table and within one VMA. */
+static int hmm_migrate_step_to_device(struct hmm_devmem *devmem,
+				      struct hmm_migration *m,
+				      struct vm_area_struct *vma,
+				      unsigned long start, unsigned long end,
+				      struct hmm_migrate_result *result)
+{
+	struct migrate_vma args = {
+		.vma = vma,
+		.start = start,
+		.end = end,
+		.pgmap_owner = devmem->desc.owner,
+		.flags = MIGRATE_VMA_SELECT_SYSTEM,
+	};
+	unsigned long i, moved = 0, filled = 0, nr = (end - start) >> PAGE_SHIFT;
+	unsigned int nr_reserved;
+	int err, ret = 0;
+
+	/* Before the sources are locked: making room may take long. */
+	nr_reserved = hmm_devmem_alloc_pages(devmem, nr, m->reserved);
+
+	err = hmm_migrate_collect(m, &args);
+	if (err) {
+		hmm_devmem_free_pages(m->reserved, nr_reserved);
+		hmm_migrate_account(result, 0, 0, nr);
+		/* A VMA that the core does not migrate: left. */
+		return 0;
+	}
+
+	if (!hmm_migrate_choose_device(m, args.npages, &nr_reserved))
+		ret = -ENOSPC;
+	err = hmm_migrate_fill_device(devmem, m, args.npages);
+	if (err)
+		ret = err;
+
+	migrate_vma_pages(&args);
+	for (i = 0; i < args.npages; i++) {
+		if (!hmm_migrate_committed(m, i))
+			continue;
+		if (migrate_pfn_to_page(m->src[i]))
+			moved++;
+		else
+			filled++;
+	}
+	migrate_vma_finalize(&args);
+
+	atomic64_add(moved + filled, &devmem->migrated_in);
+	hmm_migrate_account(result, moved, filled, nr);
+	return ret;
+}
+
+/*
+ * Choose destinations in RAM for the device pages of @m.  With a VMA they are
+ * allocated for their address, by that VMA's NUMA policy.
+ * Return 0, or -ENOMEM if some page did not get one.
+ */
+static int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
+				  struct vm_area_struct *vma,
+				  unsigned long start)
+{
+	unsigned long i;
+	int ret = 0;
+
+	for (i = 0; i < npages; i++) {
+		struct page *src = migrate_pfn_to_page(m->src[i]);
+		struct folio *folio;
+
+		if (!src || !(m->src[i] & MIGRATE_PFN_MIGRATE))
+			continue;
+		if (vma)
+			folio = vma_alloc_folio(GFP_HIGHUSER_MOVABLE, 0, vma,
+						start + (i << PAGE_SHIFT));
+		else
+			folio = folio_alloc(GFP_HIGHUSER_MOVABLE, 0);
+		if (!folio) {
+			ret = -ENOMEM;
+			continue;
+		}
+		folio_lock(folio);
+		m->dst[i] = migrate_pfn(folio_pfn(folio));
+	}
+	return ret;
+}
+
+/*
+ * Copy device pages to their destinations in RAM, the pages of each devmem as
+ * one job.  Drops the destinations that failed.
+ */
+static int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages)
+{
+	unsigned long i = 0;
+	int ret = 0;
+
+	while (i < npages) {
+		struct hmm_devmem *devmem = NULL;
+		struct hmm_devmem_batch copy;
+		unsigned long first, end;
+		int idx, err = -ENODEV;
+
+		m->nr_copies = 0;
+		for (first = end = i; end < npages; end++) {
+			struct page *src = migrate_pfn_to_page(m->src[end]);
+			struct hmm_devmem *owner;
+
+			if (!m->dst[end])
+				continue;
+			owner = hmm_devmem_from_folio(page_folio(src));
+			if (m->nr_copies && owner != devmem)
+				break;
+			devmem = owner;
+			m->copies[m->nr_copies++] = (struct hmm_devmem_copy){
+				.dst = migrate_pfn_to_page(m->dst[end]),
+				.src = src };
+		}
+		i = end;
+		if (!m->nr_copies)
+			break;
+
+		if (devmem && hmm_devmem_enter(devmem, HMM_DEVMEM_DRAINING, &idx)) {
+			hmm_batch_init(&copy, DMA_FROM_DEVICE, m->copies,
+				       m->nr_copies);
+			err = devmem->desc.ops->copy(devmem, &copy);
+			if (!err)
+				err = hmm_batch_wait(&copy);
+			hmm_devmem_leave(idx);
+		}
+		if (!err)
+			continue;
+
+		ret = -EIO;
+		for (; first < end; first++)
+			if (m->dst[first])
+				hmm_migrate_drop_dst(m, first);
+	}
+	return ret;
+}
+
+/* Count what was committed, for the caller and for each devmem. */
+static unsigned long hmm_migrate_count_ram(struct hmm_migration *m,
+					   unsigned long npages)
+{
+	unsigned long i, moved = 0;
+
+	for (i = 0; i < npages; i++) {
+		struct page *src = migrate_pfn_to_page(m->src[i]);
+
+		if (!src || !hmm_migrate_committed(m, i))
+			continue;
+		moved++;
+		atomic64_inc(&hmm_devmem_from_folio(page_folio(src))->migrated_out);
+	}
+	return moved;
+}
+
+static int hmm_migrate_step_to_ram(struct hmm_migration *m,
+				   struct migrate_vma *args,
+				   struct hmm_migrate_result *result)
+{
+	unsigned long nr = (args->end - args->start) >> PAGE_SHIFT;
+	unsigned long moved;
+	int err, ret;
+
+	if (hmm_migrate_collect(m, args)) {
+		hmm_migrate_account(result, 0, 0, nr);
+		return 0;
+	}
+
+	ret = hmm_migrate_choose_ram(m, args->npages, args->vma, args->start);
+	err = hmm_migrate_fill_ram(m, args->npages);
+	if (err)
+		ret = err;
+
+	migrate_vma_pages(args);
+	moved = hmm_migrate_count_ram(m, args->npages);
+	migrate_vma_finalize(args);
+
+	hmm_migrate_account(result, moved, 0, nr);
+	return ret;
+}
+
+/* Memory that device memory can stand for: anonymous, or private to a process. */
+static bool hmm_migrate_vma_ok(struct vm_area_struct *vma)
+{
+	return !is_vm_hugetlb_page(vma) && !vma_is_dax(vma) &&
+	       !(vma->vm_flags & (VM_SPECIAL | VM_SHARED));
+}
+
+/*
+ * Walk [start, end) step by step, each within a page table and a VMA, with
+ * mmap_lock held for the step only.  @devmem NULL: to RAM from memory of @owner.
+ */
+static int hmm_migrate_range(struct hmm_devmem *devmem, struct mm_struct *mm,
+			     void *owner, unsigned long start, unsigned long end,
+			     struct hmm_migrate_result *result)
+{
+	struct hmm_migration *m;
+	unsigned long addr = start;
+	int idx = 0, ret = 0;
+
+	memset(result, 0, sizeof(*result));
+	if (start >= end || !PAGE_ALIGNED(start | end))
+		return -EINVAL;
+
+	result->left = (end - start) >> PAGE_SHIFT;
+	m = hmm_migration_alloc(min(result->left, HMM_PMD_PAGES));
+	if (!m)
+		return -ENOMEM;
+	if (!mmget_not_zero(mm)) {
+		kvfree(m);
+		return -ESRCH;
+	}
+	result->left = 0;
+
+	while (addr < end) {
+		struct vm_area_struct *vma;
+		unsigned long next = end;
+		int err = 0;
+
+		if (fatal_signal_pending(current)) {
+			ret = -EINTR;
+			break;
+		}
+		if (devmem && !hmm_devmem_enter(devmem, HMM_DEVMEM_LIVE, &idx)) {
+			ret = -ENODEV;
+			break;
+		}
+		err = mmap_read_lock_killable(mm);
+		if (err)
+			goto leave;
+
+		vma = find_vma(mm, addr);
+		if (!vma || vma->vm_start > addr || !hmm_migrate_vma_ok(vma)) {
+			if (vma)
+				next = min(next, vma->vm_start > addr ?
+						 vma->vm_start : vma->vm_end);
+			hmm_migrate_account(result, 0, 0,
+					    (next - addr) >> PAGE_SHIFT);
+		} else if (devmem) {
+			next = min3(end, vma->vm_end, pmd_addr_end(addr, end));
+			err = hmm_migrate_step_to_device(devmem, m, vma, addr,
+							 next, result);
+		} else {
+			struct migrate_vma args = {
+				.vma = vma,
+				.start = addr,
+				.pgmap_owner = owner,
+				.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE |
+					 MIGRATE_VMA_SELECT_DEVICE_COHERENT,
+			};
+
+			next = min3(end, vma->vm_end, pmd_addr_end(addr, end));
+			args.end = next;
+			err = hmm_migrate_step_to_ram(m, &args, result);
+		}
+		mmap_read_unlock(mm);
+		addr = next;
+leave:
+		if (devmem)
+			hmm_devmem_leave(idx);
+		/* The device failed here; elsewhere it may not. */
+		if (err)
+			ret = err;
+		if (err && err != -EIO)
+			break;
+		cond_resched();
+	}
+
+	hmm_migrate_account(result, 0, 0, (end - addr) >> PAGE_SHIFT);
+	mmput(mm);
+	kvfree(m);
+	return ret;
+}
+
+/**
+ * hmm_migrate_to_device() - move process memory into device memory
+ * @devmem: destination
+ * @mm: the process
+ * @start: first byte, page aligned
+ * @end: exclusive, page aligned
+ * @result: filled, after every error but -EINVAL too
+ *
+ * Moves anonymous memory that lies in RAM, and fills what has no memory yet with
+ * cleared device memory.  Everything else is left: see struct
+ * hmm_migrate_result.  Device page tables lose what they map of the range; the
+ * next device fault maps it again.  Follows migrate_vma_setup() and
+ * drm_pagemap_migrate_to_devmem().
+ *
+ * Context: process context, may sleep, takes mmap_lock for reading.
+ * Return: 0 if all that can move did, or:
+ * * -EINVAL - the range is empty or misaligned
+ * * -ENOSPC - the device memory is full; the walk stopped there
+ * * -EIO - the device failed to copy; the pages concerned were left
+ * * -ENOMEM - no memory for the walk
+ * * -ENODEV - @devmem is being removed; the walk stopped there
+ * * -EINTR - a fatal signal arrived; the walk stopped there
+ * * -ESRCH - the process has exited
+ */
+int hmm_migrate_to_device(struct hmm_devmem *devmem, struct mm_struct *mm,
+			  unsigned long start, unsigned long end,
+			  struct hmm_migrate_result *result)
+{
+	return hmm_migrate_range(devmem, mm, NULL, start, end, result);
+}
+EXPORT_SYMBOL_GPL(hmm_migrate_to_device);
+
+/**
+ * hmm_migrate_to_ram() - move process memory from device memory to RAM
+ * @mm: the process
+ * @owner: moves pages of device memory with this owner (struct hmm_devmem_desc)
+ * @start: first byte, page aligned
+ * @end: exclusive, page aligned
+ * @result: filled, after every error but -EINVAL too
+ *
+ * Context: process context, may sleep, takes mmap_lock for reading.
+ * Return: 0 if all that can move did, or:
+ * * -EINVAL - the range is empty or misaligned, or @owner is NULL
+ * * -ENOMEM - RAM ran out; the walk stopped there
+ * * -EIO - the device failed to copy; the pages concerned were left
+ * * -EINTR - a fatal signal arrived; the walk stopped there
+ * * -ESRCH - the process has exited
+ */
+int hmm_migrate_to_ram(struct mm_struct *mm, void *owner, unsigned long start,
+		       unsigned long end, struct hmm_migrate_result *result)
+{
+	if (!owner) {
+		memset(result, 0, sizeof(*result));
+		return -EINVAL;
+	}
+	return hmm_migrate_range(NULL, mm, owner, start, end, result);
+}
+EXPORT_SYMBOL_GPL(hmm_migrate_to_ram);
+
+/* Bring [start, end) around the faulting page back to RAM. */
+static vm_fault_t hmm_migrate_fault_range(struct vm_fault *vmf,
+					  unsigned long start, unsigned long end)
+{
+	unsigned long i = (vmf->address - start) >> PAGE_SHIFT;
+	struct migrate_vma args = {
+		.vma = vmf->vma,
+		.start = start,
+		.end = end,
+		.pgmap_owner = page_pgmap(vmf->page)->owner,
+		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+		.fault_page = vmf->page,
+	};
+	bool wanted, had_ram;
+	vm_fault_t ret = 0;
+	struct hmm_migration *m;
+
+	m = hmm_migration_alloc((end - start) >> PAGE_SHIFT);
+	if (!m)
+		return VM_FAULT_OOM;
+
+	/* The entry changed meanwhile: the fault is taken again. */
+	if (hmm_migrate_collect(m, &args))
+		goto out;
+
+	hmm_migrate_choose_ram(m, args.npages, vmf->vma, start);
+	/* A page that somebody holds for a moment is tried again, too. */
+	wanted = i < args.npages && (m->src[i] & MIGRATE_PFN_MIGRATE);
+	had_ram = wanted && m->dst[i];
+	hmm_migrate_fill_ram(m, args.npages);
+	if (wanted && !m->dst[i])
+		ret = had_ram ? VM_FAULT_SIGBUS : VM_FAULT_OOM;
+
+	migrate_vma_pages(&args);
+	hmm_migrate_count_ram(m, args.npages);
+	migrate_vma_finalize(&args);
+out:
+	kvfree(m);
+	return ret;
+}
+
+/*
+ * A CPU access to a private page, in whatever process maps it: the page says
+ * which devmem it is in, the fault says which VMA.  do_swap_page() holds the
+ * page's lock and a reference to it.
+ */
+vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf)
+{
+	struct hmm_devmem *devmem = hmm_devmem_from_folio(page_folio(vmf->page));
+	unsigned long addr = vmf->address & PAGE_MASK;
+	unsigned long start = ALIGN_DOWN(addr, HMM_CPU_FAULT_AROUND);
+	unsigned long end = start + HMM_CPU_FAULT_AROUND;
+	vm_fault_t ret;
+
+	atomic64_inc(&devmem->cpu_faults);
+
+	start = max(start, vmf->vma->vm_start);
+	end = min(end, vmf->vma->vm_end);
+	ret = hmm_migrate_fault_range(vmf, start, end);
+	/* A neighbour may be the one that cannot be copied. */
+	if (ret == VM_FAULT_SIGBUS)
+		ret = hmm_migrate_fault_range(vmf, addr, addr + PAGE_SIZE);
+	return ret;
+}
+
+/* One step of eviction: page frames, whoever maps them. */
+static unsigned long hmm_migrate_evict_step(struct hmm_migration *m,
+					    unsigned long pfn, unsigned long nr,
+					    int *err)
+{
+	unsigned long moved;
+	int ret;
+
+	memset(m->dst, 0, nr * sizeof(*m->dst));
+	migrate_device_range(m->src, pfn, nr);
+
+	*err = hmm_migrate_choose_ram(m, nr, NULL, 0);
+	ret = hmm_migrate_fill_ram(m, nr);
+	if (ret)
+		*err = ret;
+
+	migrate_device_pages(m->src, m->dst, nr);
+	moved = hmm_migrate_count_ram(m, nr);
+	migrate_device_finalize(m->src, m->dst, nr);
+	return moved;
+}
+
+/*
+ * Evict @nr_pages, beginning where the last eviction ended.  Goes round until
+ * enough is evicted, nothing is in use or the time is over, or if @killable a
+ * fatal signal arrives.  The caller has entered @devmem.
+ */
+long hmm_migrate_evict(struct hmm_devmem *devmem, unsigned long nr_pages,
+		       unsigned long deadline, bool killable)
+{
+	unsigned long total = hmm_devmem_nr_pages(devmem);
+	unsigned long base = PHYS_PFN(devmem->pgmap.range.start);
+	unsigned long evicted = 0, round = 0, round_evicted = 0;
+	struct hmm_migration *m;
+
+	m = hmm_migration_alloc(HMM_PMD_PAGES);
+	if (!m)
+		return 0;
+
+	while (evicted < nr_pages && atomic_long_read(&devmem->refs) > 1) {
+		unsigned long offset = READ_ONCE(devmem->evict_cursor);
+		unsigned long nr = min3(total - offset, HMM_PMD_PAGES,
+					nr_pages - evicted);
+		unsigned long moved;
+		int err;
+
+		moved = hmm_migrate_evict_step(m, base + offset, nr, &err);
+		evicted += moved;
+		round_evicted += moved;
+		WRITE_ONCE(devmem->evict_cursor,
+			   offset + nr < total ? offset + nr : 0);
+
+		if (err == -ENOMEM || time_after(jiffies, deadline) ||
+		    (killable && fatal_signal_pending(current)))
+			break;
+		round += nr;
+		if (round >= total) {
+			/* Whoever holds what is left needs time to let go. */
+			if (!round_evicted)
+				schedule_timeout_uninterruptible(1);
+			round = 0;
+			round_evicted = 0;
+		}
+		cond_resched();
+	}
+	kvfree(m);
+	return evicted;
+}

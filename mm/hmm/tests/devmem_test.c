@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit tests of device memory.
+ */
+#include <linux/io.h>
+#include <linux/ioport.h>
+#include <linux/mm.h>
+
+#include "../internal.h"
+#include "test_device.h"
+
+#define TEST_PAGES	(TEST_DEVICE_SIZE >> PAGE_SHIFT)
+
+static int devmem_test_init(struct kunit *test)
+{
+	test->priv = test_device_create(test);
+	return 0;
+}
+
+static void devmem_test_exit(struct kunit *test)
+{
+	test_device_destroy(test->priv);
+}
+
+static struct hmm_devmem_desc devmem_test_desc(struct test_device *device)
+{
+	return (struct hmm_devmem_desc){
+		.ops = &test_devmem_ops,
+		.owner = device,
+		.private = device,
+		.name = "hmm_kunit",
+		.nid = NUMA_NO_NODE,
+	};
+}
+
+static void devmem_test_add_args(struct kunit *test)
+{
+	struct hmm_devmem_desc good = devmem_test_desc(test->priv);
+	const struct hmm_devmem_ops no_copy = { .clear = test_devmem_ops.clear };
+	const struct hmm_devmem_ops no_clear = { .copy = test_devmem_ops.copy };
+	struct hmm_devmem_desc bad[7];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		bad[i] = good;
+	bad[0].ops = NULL;
+	bad[1].ops = &no_copy;
+	bad[2].ops = &no_clear;
+	bad[3].owner = NULL;
+	bad[4].name = NULL;
+	bad[5].nid = -2;
+	bad[6].nid = MAX_NUMNODES;
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		KUNIT_EXPECT_EQ_MSG(test, -EINVAL,
+				    PTR_ERR(hmm_devmem_add(&bad[i], SZ_2M)),
+				    "description %u", i);
+
+	KUNIT_EXPECT_EQ(test, -EINVAL, PTR_ERR(hmm_devmem_add(&good, 0)));
+	KUNIT_EXPECT_EQ(test, -EINVAL, PTR_ERR(hmm_devmem_add(&good, SZ_2M + 1)));
+	KUNIT_EXPECT_EQ(test, -EINVAL, PTR_ERR(hmm_devmem_add(&good, SZ_1M)));
+	if (IS_ENABLED(CONFIG_DEVICE_PRIVATE))
+		KUNIT_EXPECT_EQ(test, -ERANGE,
+				PTR_ERR(hmm_devmem_add(&good, 1ULL << 62)));
+}
+
+static void devmem_test_resource_args(struct kunit *test)
+{
+	struct hmm_devmem_desc desc = devmem_test_desc(test->priv);
+	u64 ram = ALIGN(virt_to_phys(test->priv), SZ_2M);
+	const struct {
+		u64 start, end;
+		int err;
+	} cases[] = {
+		{ SZ_1G, SZ_1G - 1, -EINVAL },			/* empty */
+		{ SZ_1G, SZ_1G + SZ_2M - 2, -EINVAL },		/* odd size */
+		{ SZ_1G + SZ_1M, SZ_1G + SZ_1M + SZ_2M - 1, -EINVAL },
+		{ SZ_2M, SZ_1M, -EINVAL },			/* end first */
+		{ 0, U64_MAX, -EINVAL },			/* size overflows */
+		{ 1ULL << 60, (1ULL << 60) + SZ_2M - 1, -ERANGE },
+		{ ram, ram + SZ_2M - 1, -EBUSY },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct resource res = DEFINE_RES_MEM(0, 0);
+
+		res.start = cases[i].start;
+		res.end = cases[i].end;
+		KUNIT_EXPECT_EQ_MSG(test, cases[i].err,
+				    PTR_ERR(hmm_devmem_add_resource(&desc, &res)),
+				    "resource %u", i);
+	}
+}
+
+/* Every frame can be had once, and again after it was freed piece by piece. */
+static void devmem_test_alloc(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	struct page **pages, *more[3];
+	unsigned int round, i;
+	int idx;
+
+	test_device_add_memory(test, device);
+	pages = kunit_kcalloc(test, TEST_PAGES, sizeof(*pages), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, pages);
+
+	KUNIT_ASSERT_TRUE(test, hmm_devmem_enter(device->devmem,
+						 HMM_DEVMEM_LIVE, &idx));
+	for (round = 0; round < 2; round++) {
+		KUNIT_EXPECT_EQ(test, TEST_PAGES,
+				hmm_devmem_alloc_pages(device->devmem,
+						       TEST_PAGES, pages));
+		KUNIT_EXPECT_EQ(test, TEST_PAGES, test_device_used(device));
+		KUNIT_EXPECT_EQ(test, 0, hmm_devmem_alloc_pages(device->devmem,
+								1, more));
+
+		for (i = 0; i < TEST_PAGES; i++) {
+			struct folio *folio = page_folio(pages[i]);
+
+			if (!folio_test_locked(folio) ||
+			    folio_ref_count(folio) != 1 ||
+			    hmm_devmem_from_folio(folio) != device->devmem ||
+			    hmm_devmem_offset(device->devmem, folio_pfn(folio)) >=
+			    TEST_DEVICE_SIZE)
+				KUNIT_FAIL(test, "bad page %u", i);
+		}
+
+		/* Every other page first: what is left is fragmented. */
+		for (i = 0; i < TEST_PAGES; i += 2)
+			hmm_devmem_free_pages(&pages[i], 1);
+		KUNIT_EXPECT_EQ(test, TEST_PAGES / 2, test_device_used(device));
+		KUNIT_EXPECT_EQ(test, 3, hmm_devmem_alloc_pages(device->devmem,
+								3, more));
+		hmm_devmem_free_pages(more, 3);
+		for (i = 1; i < TEST_PAGES; i += 2)
+			hmm_devmem_free_pages(&pages[i], 1);
+		KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
+	}
+	hmm_devmem_leave(idx);
+}
+
+/* A page that somebody holds delays the unplug, not the driver. */
+static void devmem_test_remove_busy(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	struct page *page;
+	int idx;
+
+	test_device_add_memory(test, device);
+	KUNIT_ASSERT_TRUE(test, hmm_devmem_enter(device->devmem,
+						 HMM_DEVMEM_LIVE, &idx));
+	KUNIT_ASSERT_EQ(test, 1, hmm_devmem_alloc_pages(device->devmem, 1, &page));
+	hmm_devmem_leave(idx);
+
+	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_devmem_remove(device->devmem, 1));
+	device->devmem = NULL;
+	hmm_devmem_free_pages(&page, 1);
+}
+
+static struct kunit_case devmem_test_cases[] = {
+	KUNIT_CASE(devmem_test_add_args),
+	KUNIT_CASE(devmem_test_resource_args),
+	KUNIT_CASE(devmem_test_alloc),
+	KUNIT_CASE(devmem_test_remove_busy),
+	{}
+};
+
+static struct kunit_suite devmem_test_suite = {
+	.name = "hmm_devmem",
+	.init = devmem_test_init,
+	.exit = devmem_test_exit,
+	.test_cases = devmem_test_cases,
+};
+kunit_test_suite(devmem_test_suite);

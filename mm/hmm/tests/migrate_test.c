@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit tests of migration.
+ */
+#include <linux/mman.h>
+#include <linux/mm.h>
+
+#include "test_device.h"
+
+#define NR	32
+#define LENGTH	(NR * PAGE_SIZE)
+
+static int migrate_test_init(struct kunit *test)
+{
+	test->priv = test_device_create(test);
+	return 0;
+}
+
+static void migrate_test_exit(struct kunit *test)
+{
+	test_device_destroy(test->priv);
+}
+
+/* @pages pages of which those in @present hold their number plus @base. */
+static unsigned long migrate_test_fill(struct kunit *test, unsigned long pages,
+				       u64 base)
+{
+	unsigned long addr = test_mmap(test, pages * PAGE_SIZE,
+				       PROT_READ | PROT_WRITE);
+	unsigned long i;
+
+	for (i = 0; i < pages; i++)
+		test_write_word(test, addr + i * PAGE_SIZE, base + i);
+	return addr;
+}
+
+static void migrate_test_verify(struct kunit *test, unsigned long addr,
+				unsigned long pages, u64 base)
+{
+	unsigned long i;
+
+	for (i = 0; i < pages; i++)
+		KUNIT_EXPECT_EQ_MSG(test, base + i,
+				    test_read_word(test, addr + i * PAGE_SIZE),
+				    "page %lu", i);
+}
+
+static void migrate_test_expect(struct kunit *test,
+				const struct hmm_migrate_result *result,
+				unsigned long moved, unsigned long filled,
+				unsigned long left)
+{
+	KUNIT_EXPECT_EQ(test, result->moved, moved);
+	KUNIT_EXPECT_EQ(test, result->filled, filled);
+	KUNIT_EXPECT_EQ(test, result->left, left);
+}
+
+static void migrate_test_args(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	struct hmm_migrate_result result;
+	unsigned long addr;
+
+	test_device_add_memory(test, device);
+	addr = migrate_test_fill(test, NR, 1);
+
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			hmm_migrate_to_device(device->devmem, current->mm, addr,
+					      addr, &result));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			hmm_migrate_to_device(device->devmem, current->mm,
+					      addr + LENGTH, addr, &result));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			hmm_migrate_to_device(device->devmem, current->mm,
+					      addr + 1, addr + LENGTH, &result));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			hmm_migrate_to_ram(current->mm, device, addr,
+					   addr + LENGTH - 1, &result));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			hmm_migrate_to_ram(current->mm, NULL, addr,
+					   addr + LENGTH, &result));
+	migrate_test_expect(test, &result, 0, 0, 0);
+	KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
+}
+
+static void migrate_test_there_and_back(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	struct hmm_migrate_result result;
+	unsigned long addr;
+
+	test_device_add_memory(test, device);
+	addr = migrate_test_fill(test, NR, 100);
+
+	KUNIT_EXPECT_EQ(test, 0,
+			hmm_migrate_to_device(device->devmem, current->mm, addr,
+					      addr + LENGTH, &result));
+	migrate_test_expect(test, &result, NR, 0, 0);
+	KUNIT_EXPECT_EQ(test, NR, test_device_used(device));
+
+	/* There already: nothing to do, and no frame is taken for it. */
+	KUNIT_EXPECT_EQ(test, 0,
+			hmm_migrate_to_device(device->devmem, current->mm, addr,
+					      addr + LENGTH, &result));
+	migrate_test_expect(test, &result, 0, 0, NR);
+	KUNIT_EXPECT_EQ(test, NR, test_device_used(device));
+
+	KUNIT_EXPECT_EQ(test, 0,
+			hmm_migrate_to_ram(current->mm, device, addr,
+					   addr + LENGTH, &result));
+	migrate_test_expect(test, &result, NR, 0, 0);
+	KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
+	migrate_test_verify(test, addr, NR, 100);
+}
+
+/* The CPU touches pages on the device: they come back with what they hold. */
+static void migrate_test_cpu_fault(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	struct hmm_devmem_stats stats;
+	struct hmm_migrate_result result;
+	unsigned long addr;
+
+	test_device_add_memory(test, device);
+	addr = migrate_test_fill(test, NR, 200);
+	KUNIT_ASSERT_EQ(test, 0,
+			hmm_migrate_to_device(device->devmem, current->mm, addr,
+					      addr + LENGTH, &result));
+
+	/* One failed copy is tried again, with the faulting page alone. */
+	device->copy_errors = 1;
+	migrate_test_verify(test, addr, NR, 200);
+	hmm_devmem_get_stats(device->devmem, &stats);
+	KUNIT_EXPECT_EQ(test, stats.used, 0);
+	KUNIT_EXPECT_EQ(test, stats.migrated_in, NR);
+	KUNIT_EXPECT_EQ(test, stats.migrated_out, NR);
+	KUNIT_EXPECT_GT(test, stats.cpu_faults, 0);
+	KUNIT_EXPECT_LT(test, stats.cpu_faults, NR);
+}
+
+/* Untouched memory becomes zeroed device memory, whatever was stored there. */
+static void migrate_test_holes(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	struct hmm_migrate_result result;
+	unsigned long addr, i;
+
+	test_device_add_memory(test, device);
+	addr = test_mmap(test, LENGTH, PROT_READ | PROT_WRITE);
+	test_write_word(test, addr + 3 * PAGE_SIZE, 33);
+
+	KUNIT_EXPECT_EQ(test, 0,
+			hmm_migrate_to_device(device->devmem, current->mm, addr,
+					      addr + LENGTH, &result));
+	migrate_test_expect(test, &result, 1, NR - 1, 0);
+	for (i = 0; i < LENGTH; i += sizeof(u64))
+		if (test_read_word(test, addr + i) !=
+		    (i == 3 * PAGE_SIZE ? 33 : 0))
+			KUNIT_FAIL(test, "old device data at offset %lu", i);
+}
+
+static void migrate_test_full(struct kunit *test)
+{
+	const unsigned long fits = TEST_DEVICE_SIZE >> PAGE_SHIFT;
+	struct test_device *device = test->priv;
+	struct hmm_migrate_result result;
+	unsigned long addr;
+
+	test_device_add_memory(test, device);
+	addr = migrate_test_fill(test, fits + NR, 300);
+
+	KUNIT_EXPECT_EQ(test, -ENOSPC,
+			hmm_migrate_to_device(device->devmem, current->mm, addr,
+					      addr + (fits + NR) * PAGE_SIZE,
+					      &result));
+	migrate_test_expect(test, &result, fits, 0, NR);
+	KUNIT_EXPECT_EQ(test, fits, test_device_used(device));
+	migrate_test_verify(test, addr, fits + NR, 300);
+}
+
+/* A device that fails to copy or to clear changes nothing. */
+static void migrate_test_device_errors(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	struct hmm_migrate_result result;
+	unsigned long addr, hole;
+
+	test_device_add_memory(test, device);
+	addr = migrate_test_fill(test, NR, 400);
+	hole = test_mmap(test, LENGTH, PROT_READ | PROT_WRITE);
+
+	device->copy_errors = 1;
+	KUNIT_EXPECT_EQ(test, -EIO,
+			hmm_migrate_to_device(device->devmem, current->mm, addr,
+					      addr + LENGTH, &result));
+	migrate_test_expect(test, &result, 0, 0, NR);
+	KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
+	migrate_test_verify(test, addr, NR, 400);
+
+	device->clear_errors = 1;
+	KUNIT_EXPECT_EQ(test, -EIO,
+			hmm_migrate_to_device(device->devmem, current->mm, hole,
+					      hole + PAGE_SIZE, &result));
+	migrate_test_expect(test, &result, 0, 0, 1);
+	KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
+
+	KUNIT_ASSERT_EQ(test, 0,
+			hmm_migrate_to_device(device->devmem, current->mm, addr,
+					      addr + LENGTH, &result));
+	device->copy_errors = 1;
+	KUNIT_EXPECT_EQ(test, -EIO,
+			hmm_migrate_to_ram(current->mm, device, addr,
+					   addr + LENGTH, &result));
+	migrate_test_expect(test, &result, 0, 0, NR);
+	KUNIT_EXPECT_EQ(test, NR, test_device_used(device));
+	migrate_test_verify(test, addr, NR, 400);
+}
+
+static void migrate_test_evict(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	struct hmm_migrate_result result;
+	unsigned long addr;
+
+	test_device_add_memory(test, device);
+	addr = migrate_test_fill(test, NR, 500);
+	KUNIT_ASSERT_EQ(test, 0,
+			hmm_migrate_to_device(device->devmem, current->mm, addr,
+					      addr + LENGTH, &result));
+
+	KUNIT_EXPECT_EQ(test, 5,
+			hmm_devmem_evict(device->devmem, 5, TEST_TIMEOUT_MS));
+	KUNIT_EXPECT_EQ(test, NR - 5, test_device_used(device));
+	device->copy_errors = 1;
+	KUNIT_EXPECT_EQ(test, NR - 5,
+			hmm_devmem_evict(device->devmem, ULONG_MAX,
+					 TEST_TIMEOUT_MS));
+	KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
+	migrate_test_verify(test, addr, NR, 500);
+}
+
+/* Removal brings the pages back; the process does not notice. */
+static void migrate_test_remove(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	struct hmm_migrate_result result;
+	unsigned long addr;
+
+	test_device_add_memory(test, device);
+	addr = migrate_test_fill(test, NR, 600);
+	KUNIT_ASSERT_EQ(test, 0,
+			hmm_migrate_to_device(device->devmem, current->mm, addr,
+					      addr + LENGTH, &result));
+	KUNIT_EXPECT_EQ(test, 0, hmm_devmem_remove(device->devmem,
+						   TEST_TIMEOUT_MS));
+	device->devmem = NULL;
+	migrate_test_verify(test, addr, NR, 600);
+}
+
+static struct kunit_case migrate_test_cases[] = {
+	KUNIT_CASE(migrate_test_args),
+	KUNIT_CASE(migrate_test_there_and_back),
+	KUNIT_CASE(migrate_test_cpu_fault),
+	KUNIT_CASE(migrate_test_holes),
+	KUNIT_CASE(migrate_test_full),
+	KUNIT_CASE(migrate_test_device_errors),
+	KUNIT_CASE(migrate_test_evict),
+	KUNIT_CASE(migrate_test_remove),
+	{}
+};
+
+static struct kunit_suite migrate_test_suite = {
+	.name = "hmm_migrate",
+	.init = migrate_test_init,
+	.exit = migrate_test_exit,
+	.test_cases = migrate_test_cases,
+};
+kunit_test_suite(migrate_test_suite);
