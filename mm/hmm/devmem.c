@@ -14,13 +14,9 @@
 #include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/slab.h>
-#include <linux/srcu.h>
 #include <kunit/visibility.h>
 
 #include "internal.h"
-
-/* Held by whoever calls a driver operation or takes page frames. */
-DEFINE_STATIC_SRCU(hmm_devmem_srcu);
 
 static struct workqueue_struct *hmm_devmem_wq;
 
@@ -35,12 +31,23 @@ static u64 hmm_devmem_used(struct hmm_devmem *devmem)
 	       gen_pool_avail(devmem->pool) / PAGE_SIZE;
 }
 
+/* Undo hmm_devmem_create() and what came after it but the unplug. */
+static void hmm_devmem_free(struct hmm_devmem *devmem)
+{
+	if (devmem->pool)
+		gen_pool_destroy(devmem->pool);
+	if (devmem->res)
+		release_mem_region(devmem->res->start,
+				   resource_size(devmem->res));
+	cleanup_srcu_struct(&devmem->srcu);
+	kfree(devmem->desc.name);
+	kfree(devmem);
+}
+
 static void hmm_devmem_unplug(struct hmm_devmem *devmem)
 {
 	memunmap_pages(&devmem->pgmap);
-	gen_pool_destroy(devmem->pool);
-	release_mem_region(devmem->res->start, resource_size(devmem->res));
-	kfree(devmem);
+	hmm_devmem_free(devmem);
 	module_put(THIS_MODULE);
 }
 
@@ -78,17 +85,17 @@ static const struct dev_pagemap_ops hmm_devmem_pagemap_ops = {
 bool hmm_devmem_enter(struct hmm_devmem *devmem, enum hmm_devmem_state worst,
 		      int *idx)
 {
-	*idx = srcu_read_lock(&hmm_devmem_srcu);
+	*idx = srcu_read_lock(&devmem->srcu);
 	if (READ_ONCE(devmem->state) <= worst)
 		return true;
-	srcu_read_unlock(&hmm_devmem_srcu, *idx);
+	srcu_read_unlock(&devmem->srcu, *idx);
 	return false;
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_devmem_enter);
 
-void hmm_devmem_leave(int idx)
+void hmm_devmem_leave(struct hmm_devmem *devmem, int idx)
 {
-	srcu_read_unlock(&hmm_devmem_srcu, idx);
+	srcu_read_unlock(&devmem->srcu, idx);
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_devmem_leave);
 
@@ -96,7 +103,7 @@ static void hmm_devmem_set_state(struct hmm_devmem *devmem,
 				 enum hmm_devmem_state state)
 {
 	WRITE_ONCE(devmem->state, state);
-	synchronize_srcu(&hmm_devmem_srcu);
+	synchronize_srcu(&devmem->srcu);
 }
 
 /**
@@ -162,55 +169,53 @@ static int hmm_devmem_check_desc(const struct hmm_devmem_desc *desc)
 	return 0;
 }
 
-/* Consumes @res, which the caller has claimed, whatever the outcome. */
-static struct hmm_devmem *
-hmm_devmem_plug(const struct hmm_devmem_desc *desc, struct resource *res,
-		u64 size, enum memory_type type)
+/* A devmem without memory yet. */
+static struct hmm_devmem *hmm_devmem_create(const struct hmm_devmem_desc *desc)
 {
 	struct hmm_devmem *devmem;
-	int err = -ENOMEM;
-	void *addr;
 
 	devmem = kzalloc_obj(*devmem, GFP_KERNEL);
 	if (!devmem)
-		goto err_release;
-
+		return ERR_PTR(-ENOMEM);
 	devmem->desc = *desc;
-	devmem->res = res;
+	/* The memory may outlive the driver. */
+	devmem->desc.name = kstrdup(desc->name, GFP_KERNEL);
+	if (!devmem->desc.name || init_srcu_struct(&devmem->srcu)) {
+		kfree(devmem->desc.name);
+		kfree(devmem);
+		return ERR_PTR(-ENOMEM);
+	}
 	atomic_long_set(&devmem->refs, 1);
 	INIT_WORK(&devmem->unplug, hmm_devmem_unplug_work);
+	return devmem;
+}
 
-	devmem->pool = gen_pool_create(PAGE_SHIFT, desc->nid);
-	if (!devmem->pool)
-		goto err_free;
-	if (gen_pool_add(devmem->pool, res->start, size, desc->nid))
-		goto err_pool;
+/* Give struct pages to the first @size bytes of what @devmem has claimed. */
+static int hmm_devmem_plug(struct hmm_devmem *devmem, u64 size,
+			   enum memory_type type)
+{
+	phys_addr_t start = devmem->res->start;
+	int nid = devmem->desc.nid;
+	void *addr;
+
+	devmem->pool = gen_pool_create(PAGE_SHIFT, nid);
+	if (!devmem->pool || gen_pool_add(devmem->pool, start, size, nid))
+		return -ENOMEM;
 
 	devmem->pgmap.type = type;
 	devmem->pgmap.ops = &hmm_devmem_pagemap_ops;
-	devmem->pgmap.owner = desc->owner;
-	devmem->pgmap.range.start = res->start;
-	devmem->pgmap.range.end = res->start + size - 1;
+	devmem->pgmap.owner = devmem->desc.owner;
+	devmem->pgmap.range.start = start;
+	devmem->pgmap.range.end = start + size - 1;
 	devmem->pgmap.nr_range = 1;
 
-	__module_get(THIS_MODULE);
-	addr = memremap_pages(&devmem->pgmap, desc->nid);
-	if (IS_ERR(addr)) {
-		/* What is not want of memory is a range the core refuses. */
-		err = PTR_ERR(addr) == -ENOMEM ? -ENOMEM : -ERANGE;
-		goto err_module;
+	addr = memremap_pages(&devmem->pgmap, nid);
+	if (!IS_ERR(addr)) {
+		__module_get(THIS_MODULE);
+		return 0;
 	}
-	return devmem;
-
-err_module:
-	module_put(THIS_MODULE);
-err_pool:
-	gen_pool_destroy(devmem->pool);
-err_free:
-	kfree(devmem);
-err_release:
-	release_mem_region(res->start, resource_size(res));
-	return ERR_PTR(err);
+	/* What is not want of memory is a range that the core refuses. */
+	return PTR_ERR(addr) == -ENOMEM ? -ENOMEM : -ERANGE;
 }
 
 /**
@@ -231,6 +236,7 @@ err_release:
  */
 struct hmm_devmem *hmm_devmem_add(const struct hmm_devmem_desc *desc, u64 size)
 {
+	struct hmm_devmem *devmem;
 	struct resource *res;
 	int err;
 
@@ -244,11 +250,22 @@ struct hmm_devmem *hmm_devmem_add(const struct hmm_devmem_desc *desc, u64 size)
 	if (size > BIT_ULL(MAX_PHYSMEM_BITS))
 		return ERR_PTR(-ERANGE);
 
-	res = request_free_mem_region(&iomem_resource, size, desc->name);
-	if (IS_ERR(res))
-		return ERR_PTR(PTR_ERR(res) == -ENOMEM ? -ENOMEM : -ERANGE);
+	devmem = hmm_devmem_create(desc);
+	if (IS_ERR(devmem))
+		return devmem;
 
-	return hmm_devmem_plug(desc, res, size, MEMORY_DEVICE_PRIVATE);
+	res = request_free_mem_region(&iomem_resource, size, devmem->desc.name);
+	if (IS_ERR(res)) {
+		err = PTR_ERR(res) == -ENOMEM ? -ENOMEM : -ERANGE;
+	} else {
+		devmem->res = res;
+		err = hmm_devmem_plug(devmem, size, MEMORY_DEVICE_PRIVATE);
+	}
+	if (err) {
+		hmm_devmem_free(devmem);
+		return ERR_PTR(err);
+	}
+	return devmem;
 }
 EXPORT_SYMBOL_GPL(hmm_devmem_add);
 
@@ -272,7 +289,7 @@ EXPORT_SYMBOL_GPL(hmm_devmem_add);
 struct hmm_devmem *hmm_devmem_add_resource(const struct hmm_devmem_desc *desc,
 					   const struct resource *res)
 {
-	struct resource *claimed;
+	struct hmm_devmem *devmem;
 	u64 size;
 	int err;
 
@@ -290,11 +307,19 @@ struct hmm_devmem *hmm_devmem_add_resource(const struct hmm_devmem_desc *desc,
 			      IORES_DESC_NONE) != REGION_DISJOINT)
 		return ERR_PTR(-EBUSY);
 
-	claimed = request_mem_region(res->start, size, desc->name);
-	if (!claimed)
-		return ERR_PTR(-EBUSY);
+	devmem = hmm_devmem_create(desc);
+	if (IS_ERR(devmem))
+		return devmem;
 
-	return hmm_devmem_plug(desc, claimed, size, MEMORY_DEVICE_COHERENT);
+	err = -EBUSY;
+	devmem->res = request_mem_region(res->start, size, devmem->desc.name);
+	if (devmem->res)
+		err = hmm_devmem_plug(devmem, size, MEMORY_DEVICE_COHERENT);
+	if (err) {
+		hmm_devmem_free(devmem);
+		return ERR_PTR(err);
+	}
+	return devmem;
 }
 EXPORT_SYMBOL_GPL(hmm_devmem_add_resource);
 
@@ -309,22 +334,15 @@ EXPORT_SYMBOL_GPL(hmm_devmem_add_resource);
  *
  * Context: process context, may sleep, no folio lock held.
  * Return: number of base pages brought back, less than @nr_pages if there are
- * no more, if RAM or time runs out, if the device fails to copy or if a fatal
- * signal arrives; or
- * * -ENODEV - the devmem is removed
+ * no more, if RAM or time runs out, if the device fails to copy, if the devmem
+ * is being removed or if a fatal signal arrives.
  */
-long hmm_devmem_evict(struct hmm_devmem *devmem, unsigned long nr_pages,
-		      unsigned int timeout_ms)
+unsigned long hmm_devmem_evict(struct hmm_devmem *devmem,
+			       unsigned long nr_pages, unsigned int timeout_ms)
 {
-	unsigned long deadline = jiffies + msecs_to_jiffies(timeout_ms);
-	long ret;
-	int idx;
-
-	if (!hmm_devmem_enter(devmem, HMM_DEVMEM_LIVE, &idx))
-		return -ENODEV;
-	ret = hmm_migrate_evict(devmem, nr_pages, deadline, true);
-	hmm_devmem_leave(idx);
-	return ret;
+	return hmm_migrate_evict(devmem, nr_pages,
+				 jiffies + msecs_to_jiffies(timeout_ms),
+				 HMM_DEVMEM_LIVE);
 }
 EXPORT_SYMBOL_GPL(hmm_devmem_evict);
 
@@ -337,10 +355,11 @@ EXPORT_SYMBOL_GPL(hmm_devmem_evict);
  * memory.  Cannot fail: when it returns no operation of the driver runs or will
  * be called.  Pages that could not be brought back in time are lost: a CPU
  * access to a private one gives SIGBUS.  The memory is then unplugged when the
- * last of them is freed.
+ * last of them is freed.  Unregister the mirrors of the same owner first.
  *
  * Context: process context, may sleep, no lock held that a driver operation or
- * a page fault takes.
+ * a page fault takes.  Waits beyond @timeout_ms only for driver operations that
+ * run already.
  * Return:
  * * 0 - all pages were brought back, the memory is unplugged
  * * -EBUSY - pages were left behind
@@ -349,8 +368,11 @@ int hmm_devmem_remove(struct hmm_devmem *devmem, unsigned int timeout_ms)
 {
 	hmm_devmem_set_state(devmem, HMM_DEVMEM_DRAINING);
 	hmm_migrate_evict(devmem, ULONG_MAX,
-			  jiffies + msecs_to_jiffies(timeout_ms), false);
+			  jiffies + msecs_to_jiffies(timeout_ms),
+			  HMM_DEVMEM_DRAINING);
 	hmm_devmem_set_state(devmem, HMM_DEVMEM_DETACHED);
+	/* The next device may have the same owner; what is left is not its. */
+	WRITE_ONCE(devmem->pgmap.owner, devmem);
 
 	if (!atomic_long_dec_and_test(&devmem->refs))
 		return -EBUSY;

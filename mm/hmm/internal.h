@@ -5,7 +5,7 @@
  *   mmap_lock
  *     driver's address-space lock, dma_resv
  *       folio locks (taken by trylock inside migration)
- *         hmm_devmem_srcu (read side)
+ *         hmm_devmem.srcu (read side)
  *           fs_reclaim
  *             mmu_notifier_invalidate_range_start
  *               hmm_mirror_notifier.update_lock
@@ -22,6 +22,7 @@
 #include <linux/hmm/mirror.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
+#include <linux/srcu.h>
 #include <linux/workqueue.h>
 
 struct gen_pool;
@@ -47,10 +48,11 @@ enum hmm_devmem_state {
 /**
  * struct hmm_devmem - a range of device memory with struct pages
  * @pgmap: the core's view; a folio's pgmap leads here
- * @desc: what the driver gave
+ * @desc: what the driver gave, with a copy of the name
  * @res: the physical range, claimed by the toolbox
  * @pool: free page frames, by physical address
  * @state: &enum hmm_devmem_state
+ * @srcu: held by whoever calls a driver operation or takes page frames
  * @refs: 1 for the driver and 1 for each page in use; the last one unplugs
  * @unplug: unplugs when the last page is freed after hmm_devmem_remove()
  * @evict_cursor: page offset where the next eviction starts
@@ -64,6 +66,7 @@ struct hmm_devmem {
 	struct resource *res;
 	struct gen_pool *pool;
 	enum hmm_devmem_state state;
+	struct srcu_struct srcu;
 	atomic_long_t refs;
 	struct work_struct unplug;
 	unsigned long evict_cursor;
@@ -81,13 +84,14 @@ int hmm_devmem_init(void);
 void hmm_devmem_exit(void);
 bool hmm_devmem_enter(struct hmm_devmem *devmem, enum hmm_devmem_state worst,
 		      int *idx);
-void hmm_devmem_leave(int idx);
+void hmm_devmem_leave(struct hmm_devmem *devmem, int idx);
 unsigned int hmm_devmem_alloc_pages(struct hmm_devmem *devmem, unsigned int nr,
 				    struct page **pages);
 void hmm_devmem_free_pages(struct page **pages, unsigned int nr);
 
 vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf);
-long hmm_migrate_evict(struct hmm_devmem *devmem, unsigned long nr_pages,
-		       unsigned long deadline, bool killable);
+unsigned long hmm_migrate_evict(struct hmm_devmem *devmem,
+				unsigned long nr_pages, unsigned long deadline,
+				enum hmm_devmem_state worst);
 
 #endif /* _MM_HMM_INTERNAL_H */

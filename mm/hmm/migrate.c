@@ -26,6 +26,7 @@
 
 /**
  * struct hmm_migration - working memory for one migration step
+ * @max: base pages in a step at most
  * @src: core's source entries, see below
  * @dst: core's destination entries
  * @reserved: device pages taken for the step
@@ -39,6 +40,7 @@
  * second time, after the entries it has.
  */
 struct hmm_migration {
+	unsigned long max;
 	unsigned long *src;
 	unsigned long *dst;
 	struct page **reserved;
@@ -57,6 +59,7 @@ static struct hmm_migration *hmm_migration_alloc(unsigned long nr)
 					2 * sizeof(*m->copies)), GFP_KERNEL);
 	if (!m)
 		return NULL;
+	m->max = nr;
 	m->src = (unsigned long *)(m + 1);
 	m->dst = m->src + 2 * nr;
 	m->copies = (struct hmm_devmem_copy *)(m->dst + 2 * nr);
@@ -86,10 +89,18 @@ static void hmm_batch_init(struct hmm_devmem_batch *batch,
 	init_completion(&batch->done);
 }
 
-static int hmm_batch_wait(struct hmm_devmem_batch *batch)
+static int hmm_batch_error(int err)
 {
-	wait_for_completion(&batch->done);
-	return batch->status ? -EIO : 0;
+	return !err || err == -ENOMEM ? err : -EIO;
+}
+
+static int hmm_batch_wait(struct hmm_devmem_batch *batch, int err)
+{
+	if (!err) {
+		wait_for_completion(&batch->done);
+		err = batch->status;
+	}
+	return hmm_batch_error(err);
 }
 
 /*
@@ -135,7 +146,7 @@ static bool hmm_migrate_committed(struct hmm_migration *m, unsigned long i)
 /* Choose destinations in device memory; false if there are too few. */
 static bool hmm_migrate_choose_device(struct hmm_migration *m,
 				      unsigned long npages,
-				      unsigned int *nr_reserved)
+				      unsigned int nr_reserved)
 {
 	unsigned int taken = 0;
 	bool enough = true;
@@ -147,10 +158,14 @@ static bool hmm_migrate_choose_device(struct hmm_migration *m,
 
 		if (!(m->src[i] & MIGRATE_PFN_MIGRATE))
 			continue;
-		/* The core refuses file pages after the copy: spare it. */
-		if (src && !folio_test_anon(page_folio(src)))
+		/*
+		 * The core refuses file pages after the copy: spare it.  KSM
+		 * reads its pages with the CPU, the core does not mind.
+		 */
+		if (src && (!folio_test_anon(page_folio(src)) ||
+			    folio_test_ksm(page_folio(src))))
 			continue;
-		if (taken == *nr_reserved) {
+		if (taken == nr_reserved) {
 			enough = false;
 			break;
 		}
@@ -164,8 +179,7 @@ static bool hmm_migrate_choose_device(struct hmm_migration *m,
 				.dst = dst };
 	}
 
-	hmm_devmem_free_pages(m->reserved + taken, *nr_reserved - taken);
-	*nr_reserved = taken;
+	hmm_devmem_free_pages(m->reserved + taken, nr_reserved - taken);
 	return enough;
 }
 
@@ -185,10 +199,10 @@ static int hmm_migrate_fill_device(struct hmm_devmem *devmem,
 		copy_err = ops->copy(devmem, &copy);
 	if (m->nr_clears)
 		clear_err = ops->clear(devmem, &clear);
-	if (m->nr_copies && !copy_err)
-		copy_err = hmm_batch_wait(&copy);
-	if (m->nr_clears && !clear_err)
-		clear_err = hmm_batch_wait(&clear);
+	if (m->nr_copies)
+		copy_err = hmm_batch_wait(&copy, copy_err);
+	if (m->nr_clears)
+		clear_err = hmm_batch_wait(&clear, clear_err);
 
 	if (!copy_err && !clear_err)
 		return 0;
@@ -199,31 +213,26 @@ static int hmm_migrate_fill_device(struct hmm_devmem *devmem,
 		if (m->dst[i] && (has_src ? copy_err : clear_err))
 			hmm_migrate_drop_dst(m, i);
 	}
-	return -EIO;
+	return copy_err ? copy_err : clear_err;
 }
 
 /* One step of at most one page table and within one VMA. */
 static int hmm_migrate_step_to_device(struct hmm_devmem *devmem,
 				      struct hmm_migration *m,
-				      struct vm_area_struct *vma,
-				      unsigned long start, unsigned long end,
+				      struct migrate_vma *args,
 				      struct hmm_migrate_result *result)
 {
-	struct migrate_vma args = {
-		.vma = vma,
-		.start = start,
-		.end = end,
-		.pgmap_owner = devmem->desc.owner,
-		.flags = MIGRATE_VMA_SELECT_SYSTEM,
-	};
-	unsigned long i, moved = 0, filled = 0, nr = (end - start) >> PAGE_SHIFT;
+	unsigned long nr = (args->end - args->start) >> PAGE_SHIFT;
+	unsigned long i, moved = 0, filled = 0;
 	unsigned int nr_reserved;
 	int err, ret = 0;
+
+	args->flags = MIGRATE_VMA_SELECT_SYSTEM;
 
 	/* Before the sources are locked: making room may take long. */
 	nr_reserved = hmm_devmem_alloc_pages(devmem, nr, m->reserved);
 
-	err = hmm_migrate_collect(m, &args);
+	err = hmm_migrate_collect(m, args);
 	if (err) {
 		hmm_devmem_free_pages(m->reserved, nr_reserved);
 		hmm_migrate_account(result, 0, 0, nr);
@@ -231,14 +240,14 @@ static int hmm_migrate_step_to_device(struct hmm_devmem *devmem,
 		return 0;
 	}
 
-	if (!hmm_migrate_choose_device(m, args.npages, &nr_reserved))
+	if (!hmm_migrate_choose_device(m, args->npages, nr_reserved))
 		ret = -ENOSPC;
-	err = hmm_migrate_fill_device(devmem, m, args.npages);
+	err = hmm_migrate_fill_device(devmem, m, args->npages);
 	if (err)
 		ret = err;
 
-	migrate_vma_pages(&args);
-	for (i = 0; i < args.npages; i++) {
+	migrate_vma_pages(args);
+	for (i = 0; i < args->npages; i++) {
 		if (!hmm_migrate_committed(m, i))
 			continue;
 		if (migrate_pfn_to_page(m->src[i]))
@@ -246,7 +255,7 @@ static int hmm_migrate_step_to_device(struct hmm_devmem *devmem,
 		else
 			filled++;
 	}
-	migrate_vma_finalize(&args);
+	migrate_vma_finalize(args);
 
 	atomic64_add(moved + filled, &devmem->migrated_in);
 	hmm_migrate_account(result, moved, filled, nr);
@@ -254,34 +263,55 @@ static int hmm_migrate_step_to_device(struct hmm_devmem *devmem,
 }
 
 /*
- * Choose destinations in RAM for the device pages of @m.  With a VMA they are
- * allocated for their address, by that VMA's NUMA policy.
- * Return 0, or -ENOMEM if some page did not get one.
+ * May this device page be copied?  Not one that no process maps any more or yet,
+ * and not one that somebody else holds: the core would refuse it later, but only
+ * if it is held then, too, and it may be written until it is let go.
+ */
+static bool hmm_migrate_src_ok(struct folio *src, struct folio *fault_folio)
+{
+	return folio_test_anon(src) &&
+	       folio_ref_count(src) == folio_expected_ref_count(src) + 1 +
+				       (src == fault_folio);
+}
+
+/*
+ * Choose destinations in RAM for the device pages of @m.  With @args they are
+ * allocated for their address, by its VMA's NUMA policy.
+ * Return 0, or -ENOMEM if a page that was asked for did not get one.
  */
 static int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
-				  struct vm_area_struct *vma,
-				  unsigned long start)
+				  const struct migrate_vma *args)
 {
+	struct folio *fault_folio = args && args->fault_page ?
+				    page_folio(args->fault_page) : NULL;
 	unsigned long i;
 	int ret = 0;
 
 	for (i = 0; i < npages; i++) {
-		struct page *src = migrate_pfn_to_page(m->src[i]);
-		struct folio *folio;
+		struct page *page = migrate_pfn_to_page(m->src[i]);
+		gfp_t gfp = GFP_HIGHUSER_MOVABLE;
+		struct folio *src, *dst;
 
-		if (!src || !(m->src[i] & MIGRATE_PFN_MIGRATE))
+		if (!page || !(m->src[i] & MIGRATE_PFN_MIGRATE))
 			continue;
-		if (vma)
-			folio = vma_alloc_folio(GFP_HIGHUSER_MOVABLE, 0, vma,
-						start + (i << PAGE_SHIFT));
+		src = page_folio(page);
+		if (!hmm_migrate_src_ok(src, fault_folio))
+			continue;
+		/* What a fault brings along is not worth an OOM kill. */
+		if (fault_folio && src != fault_folio)
+			gfp |= __GFP_NORETRY | __GFP_NOWARN;
+		if (args)
+			dst = vma_alloc_folio(gfp, 0, args->vma,
+					      args->start + (i << PAGE_SHIFT));
 		else
-			folio = folio_alloc(GFP_HIGHUSER_MOVABLE, 0);
-		if (!folio) {
-			ret = -ENOMEM;
+			dst = folio_alloc(gfp, 0);
+		if (!dst) {
+			if (!(gfp & __GFP_NORETRY))
+				ret = -ENOMEM;
 			continue;
 		}
-		folio_lock(folio);
-		m->dst[i] = migrate_pfn(folio_pfn(folio));
+		folio_lock(dst);
+		m->dst[i] = migrate_pfn(folio_pfn(dst));
 	}
 	return ret;
 }
@@ -299,7 +329,7 @@ static int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages)
 		struct hmm_devmem *devmem = NULL;
 		struct hmm_devmem_batch copy;
 		unsigned long first, end;
-		int idx, err = -ENODEV;
+		int idx, err = -EIO;
 
 		m->nr_copies = 0;
 		for (first = end = i; end < npages; end++) {
@@ -324,14 +354,14 @@ static int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages)
 			hmm_batch_init(&copy, DMA_FROM_DEVICE, m->copies,
 				       m->nr_copies);
 			err = devmem->desc.ops->copy(devmem, &copy);
-			if (!err)
-				err = hmm_batch_wait(&copy);
-			hmm_devmem_leave(idx);
+			err = hmm_batch_wait(&copy, err);
+			hmm_devmem_leave(devmem, idx);
 		}
 		if (!err)
 			continue;
 
-		ret = -EIO;
+		if (ret != -EIO)
+			ret = err;
 		for (; first < end; first++)
 			if (m->dst[first])
 				hmm_migrate_drop_dst(m, first);
@@ -364,12 +394,14 @@ static int hmm_migrate_step_to_ram(struct hmm_migration *m,
 	unsigned long moved;
 	int err, ret;
 
+	args->flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE |
+		      MIGRATE_VMA_SELECT_DEVICE_COHERENT;
 	if (hmm_migrate_collect(m, args)) {
 		hmm_migrate_account(result, 0, 0, nr);
 		return 0;
 	}
 
-	ret = hmm_migrate_choose_ram(m, args->npages, args->vma, args->start);
+	ret = hmm_migrate_choose_ram(m, args->npages, args);
 	err = hmm_migrate_fill_ram(m, args->npages);
 	if (err)
 		ret = err;
@@ -382,16 +414,18 @@ static int hmm_migrate_step_to_ram(struct hmm_migration *m,
 	return ret;
 }
 
-/* Memory that device memory can stand for: anonymous, or private to a process. */
+/* May there be anonymous memory, which device memory can stand for? */
 static bool hmm_migrate_vma_ok(struct vm_area_struct *vma)
 {
-	return !is_vm_hugetlb_page(vma) && !vma_is_dax(vma) &&
+	return (vma_is_anonymous(vma) || vma->anon_vma) &&
+	       !is_vm_hugetlb_page(vma) && !vma_is_dax(vma) &&
 	       !(vma->vm_flags & (VM_SPECIAL | VM_SHARED));
 }
 
 /*
  * Walk [start, end) step by step, each within a page table and a VMA, with
- * mmap_lock held for the step only.  @devmem NULL: to RAM from memory of @owner.
+ * mmap_lock held for the step only: to @devmem, or if it is NULL to RAM, from
+ * memory of @owner.
  */
 static int hmm_migrate_range(struct hmm_devmem *devmem, struct mm_struct *mm,
 			     void *owner, unsigned long start, unsigned long end,
@@ -399,7 +433,7 @@ static int hmm_migrate_range(struct hmm_devmem *devmem, struct mm_struct *mm,
 {
 	struct hmm_migration *m;
 	unsigned long addr = start;
-	int idx = 0, ret = 0;
+	int idx, ret = 0;
 
 	memset(result, 0, sizeof(*result));
 	if (start >= end || !PAGE_ALIGNED(start | end))
@@ -418,20 +452,17 @@ static int hmm_migrate_range(struct hmm_devmem *devmem, struct mm_struct *mm,
 	while (addr < end) {
 		struct vm_area_struct *vma;
 		unsigned long next = end;
-		int err = 0;
+		int err;
 
 		if (fatal_signal_pending(current)) {
 			ret = -EINTR;
 			break;
 		}
-		if (devmem && !hmm_devmem_enter(devmem, HMM_DEVMEM_LIVE, &idx)) {
-			ret = -ENODEV;
+		err = mmap_read_lock_killable(mm);
+		if (err) {
+			ret = err;
 			break;
 		}
-		err = mmap_read_lock_killable(mm);
-		if (err)
-			goto leave;
-
 		vma = find_vma(mm, addr);
 		if (!vma || vma->vm_start > addr || !hmm_migrate_vma_ok(vma)) {
 			if (vma)
@@ -439,28 +470,30 @@ static int hmm_migrate_range(struct hmm_devmem *devmem, struct mm_struct *mm,
 						 vma->vm_start : vma->vm_end);
 			hmm_migrate_account(result, 0, 0,
 					    (next - addr) >> PAGE_SHIFT);
-		} else if (devmem) {
-			next = min3(end, vma->vm_end, pmd_addr_end(addr, end));
-			err = hmm_migrate_step_to_device(devmem, m, vma, addr,
-							 next, result);
 		} else {
 			struct migrate_vma args = {
 				.vma = vma,
 				.start = addr,
+				.end = min(vma->vm_end, pmd_addr_end(addr, end)),
 				.pgmap_owner = owner,
-				.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE |
-					 MIGRATE_VMA_SELECT_DEVICE_COHERENT,
 			};
 
-			next = min3(end, vma->vm_end, pmd_addr_end(addr, end));
-			args.end = next;
-			err = hmm_migrate_step_to_ram(m, &args, result);
+			next = args.end;
+			if (!devmem) {
+				err = hmm_migrate_step_to_ram(m, &args, result);
+			} else if (hmm_devmem_enter(devmem, HMM_DEVMEM_LIVE,
+						    &idx)) {
+				err = hmm_migrate_step_to_device(devmem, m,
+								 &args, result);
+				hmm_devmem_leave(devmem, idx);
+			} else {
+				next = addr;
+				err = -ENODEV;
+			}
 		}
 		mmap_read_unlock(mm);
 		addr = next;
-leave:
-		if (devmem)
-			hmm_devmem_leave(idx);
+
 		/* The device failed here; elsewhere it may not. */
 		if (err)
 			ret = err;
@@ -494,7 +527,7 @@ leave:
  * * -EINVAL - the range is empty or misaligned
  * * -ENOSPC - the device memory is full; the walk stopped there
  * * -EIO - the device failed to copy; the pages concerned were left
- * * -ENOMEM - no memory for the walk
+ * * -ENOMEM - RAM ran out; the walk stopped there
  * * -ENODEV - @devmem is being removed; the walk stopped there
  * * -EINTR - a fatal signal arrived; the walk stopped there
  * * -ESRCH - the process has exited
@@ -503,7 +536,8 @@ int hmm_migrate_to_device(struct hmm_devmem *devmem, struct mm_struct *mm,
 			  unsigned long start, unsigned long end,
 			  struct hmm_migrate_result *result)
 {
-	return hmm_migrate_range(devmem, mm, NULL, start, end, result);
+	return hmm_migrate_range(devmem, mm, devmem->desc.owner, start, end,
+				 result);
 }
 EXPORT_SYMBOL_GPL(hmm_migrate_to_device);
 
@@ -547,25 +581,28 @@ static vm_fault_t hmm_migrate_fault_range(struct vm_fault *vmf,
 		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
 		.fault_page = vmf->page,
 	};
-	bool wanted, had_ram;
-	vm_fault_t ret = 0;
 	struct hmm_migration *m;
+	int no_ram, copy_err;
+	vm_fault_t ret = 0;
+	bool copied;
 
 	m = hmm_migration_alloc((end - start) >> PAGE_SHIFT);
 	if (!m)
 		return VM_FAULT_OOM;
 
-	/* The entry changed meanwhile: the fault is taken again. */
-	if (hmm_migrate_collect(m, &args))
+	if (hmm_migrate_collect(m, &args)) {
+		ret = VM_FAULT_SIGBUS;
 		goto out;
+	}
 
-	hmm_migrate_choose_ram(m, args.npages, vmf->vma, start);
-	/* A page that somebody holds for a moment is tried again, too. */
-	wanted = i < args.npages && (m->src[i] & MIGRATE_PFN_MIGRATE);
-	had_ram = wanted && m->dst[i];
-	hmm_migrate_fill_ram(m, args.npages);
-	if (wanted && !m->dst[i])
-		ret = had_ram ? VM_FAULT_SIGBUS : VM_FAULT_OOM;
+	no_ram = hmm_migrate_choose_ram(m, args.npages, &args);
+	/* Not copied: the page is gone or held for a moment; fault again. */
+	copied = i < args.npages && m->dst[i];
+	copy_err = hmm_migrate_fill_ram(m, args.npages);
+	if (no_ram || (copied && !m->dst[i] && copy_err == -ENOMEM))
+		ret = VM_FAULT_OOM;
+	else if (copied && !m->dst[i])
+		ret = VM_FAULT_SIGBUS;
 
 	migrate_vma_pages(&args);
 	hmm_migrate_count_ram(m, args.npages);
@@ -610,7 +647,7 @@ static unsigned long hmm_migrate_evict_step(struct hmm_migration *m,
 	memset(m->dst, 0, nr * sizeof(*m->dst));
 	migrate_device_range(m->src, pfn, nr);
 
-	*err = hmm_migrate_choose_ram(m, nr, NULL, 0);
+	*err = hmm_migrate_choose_ram(m, nr, NULL);
 	ret = hmm_migrate_fill_ram(m, nr);
 	if (ret)
 		*err = ret;
@@ -621,38 +658,63 @@ static unsigned long hmm_migrate_evict_step(struct hmm_migration *m,
 	return moved;
 }
 
+/* As hmm_migrate_evict_step(); one bad page does not keep the others. */
+static unsigned long hmm_migrate_evict_frames(struct hmm_migration *m,
+					      unsigned long pfn,
+					      unsigned long nr, int *err)
+{
+	unsigned long moved, i;
+
+	moved = hmm_migrate_evict_step(m, pfn, nr, err);
+	if (*err != -EIO || nr == 1)
+		return moved;
+	for (i = 0; i < nr; i++)
+		moved += hmm_migrate_evict_step(m, pfn + i, 1, err);
+	return moved;
+}
+
 /*
  * Evict @nr_pages, beginning where the last eviction ended.  Goes round until
- * enough is evicted, nothing is in use or the time is over, or if @killable a
- * fatal signal arrives.  The caller has entered @devmem.
+ * enough is evicted, nothing is in use, the time is over or the devmem leaves
+ * the state @worst.  A devmem that is being removed does not give up early.
  */
-long hmm_migrate_evict(struct hmm_devmem *devmem, unsigned long nr_pages,
-		       unsigned long deadline, bool killable)
+unsigned long hmm_migrate_evict(struct hmm_devmem *devmem,
+				unsigned long nr_pages, unsigned long deadline,
+				enum hmm_devmem_state worst)
 {
 	unsigned long total = hmm_devmem_nr_pages(devmem);
 	unsigned long base = PHYS_PFN(devmem->pgmap.range.start);
 	unsigned long evicted = 0, round = 0, round_evicted = 0;
+	bool removing = worst != HMM_DEVMEM_LIVE;
 	struct hmm_migration *m;
+	int idx;
 
 	m = hmm_migration_alloc(HMM_PMD_PAGES);
+	if (!m)
+		m = hmm_migration_alloc(1);
 	if (!m)
 		return 0;
 
 	while (evicted < nr_pages && atomic_long_read(&devmem->refs) > 1) {
 		unsigned long offset = READ_ONCE(devmem->evict_cursor);
-		unsigned long nr = min3(total - offset, HMM_PMD_PAGES,
+		unsigned long nr = min3(total - offset, m->max,
 					nr_pages - evicted);
 		unsigned long moved;
 		int err;
 
-		moved = hmm_migrate_evict_step(m, base + offset, nr, &err);
+		if (!hmm_devmem_enter(devmem, worst, &idx))
+			break;
+		moved = hmm_migrate_evict_frames(m, base + offset, nr, &err);
+		hmm_devmem_leave(devmem, idx);
+
 		evicted += moved;
 		round_evicted += moved;
 		WRITE_ONCE(devmem->evict_cursor,
 			   offset + nr < total ? offset + nr : 0);
 
-		if (err == -ENOMEM || time_after(jiffies, deadline) ||
-		    (killable && fatal_signal_pending(current)))
+		if (time_after(jiffies, deadline))
+			break;
+		if (!removing && (err == -ENOMEM || fatal_signal_pending(current)))
 			break;
 		round += nr;
 		if (round >= total) {

@@ -54,6 +54,8 @@ static bool hmm_mirror_invalidate(struct mmu_interval_notifier *sub,
 	struct hmm_mirror *mirror = notifier->mirror;
 	bool nonblock = !mmu_notifier_range_blockable(range);
 
+	bool done;
+
 	if (!nonblock)
 		mutex_lock(&notifier->update_lock);
 	else if (!mutex_trylock(&notifier->update_lock))
@@ -64,25 +66,20 @@ static bool hmm_mirror_invalidate(struct mmu_interval_notifier *sub,
 	 * Migrations of our own are not spared: while a page is copied the
 	 * device must not write to it.
 	 */
-	mirror->desc.ops->invalidate(mirror,
-				     max(range->start, notifier_start(notifier)),
-				     min(range->end, notifier_end(notifier)),
-				     nonblock);
+	done = mirror->desc.ops->invalidate(mirror,
+					    max(range->start,
+						notifier_start(notifier)),
+					    min(range->end,
+						notifier_end(notifier)),
+					    nonblock);
 	atomic64_inc(&mirror->invalidations);
 	mutex_unlock(&notifier->update_lock);
-	return true;
+	return done;
 }
 
 static const struct mmu_interval_notifier_ops hmm_mirror_notifier_ops = {
 	.invalidate = hmm_mirror_invalidate,
 };
-
-static void hmm_mirror_notifier_free(struct hmm_mirror_notifier *notifier)
-{
-	mmu_interval_notifier_remove(&notifier->sub);
-	mutex_destroy(&notifier->update_lock);
-	kfree(notifier);
-}
 
 /* Find or create the notifier for @addr.  The caller holds a reference to mm. */
 static struct hmm_mirror_notifier *
@@ -91,14 +88,20 @@ hmm_mirror_get_notifier(struct hmm_mirror *mirror, unsigned long addr)
 	unsigned long index = addr >> PMD_SHIFT;
 	unsigned long start = max(addr & PMD_MASK, mirror->desc.start);
 	unsigned long end = pmd_addr_end(addr, mirror->desc.end);
-	struct hmm_mirror_notifier *notifier, *other;
+	struct hmm_mirror_notifier *notifier;
 	int err;
 
 	notifier = xa_load(&mirror->notifiers, index);
 	if (notifier)
 		return notifier;
 
-	notifier = kzalloc_obj(*notifier, GFP_KERNEL_ACCOUNT);
+	/* Two for one piece would have two update locks. */
+	guard(mutex)(&mirror->create_lock);
+	notifier = xa_load(&mirror->notifiers, index);
+	if (notifier)
+		return notifier;
+
+	notifier = kzalloc_obj(*notifier, GFP_KERNEL);
 	if (!notifier)
 		return ERR_PTR(-ENOMEM);
 	notifier->mirror = mirror;
@@ -108,21 +111,18 @@ hmm_mirror_get_notifier(struct hmm_mirror *mirror, unsigned long addr)
 	might_lock(&notifier->update_lock);
 	fs_reclaim_release(GFP_KERNEL);
 
-	err = mmu_interval_notifier_insert(&notifier->sub, mirror->mm, start,
-					   end - start,
-					   &hmm_mirror_notifier_ops);
+	err = xa_reserve(&mirror->notifiers, index, GFP_KERNEL);
+	if (!err)
+		err = mmu_interval_notifier_insert(&notifier->sub, mirror->mm,
+						   start, end - start,
+						   &hmm_mirror_notifier_ops);
 	if (err) {
+		xa_release(&mirror->notifiers, index);
 		kfree(notifier);
 		return ERR_PTR(err);
 	}
-
-	other = xa_cmpxchg(&mirror->notifiers, index, NULL, notifier,
-			   GFP_KERNEL_ACCOUNT);
-	if (!other)
-		return notifier;
-
-	hmm_mirror_notifier_free(notifier);
-	return xa_is_err(other) ? ERR_PTR(xa_err(other)) : other;
+	xa_store(&mirror->notifiers, index, notifier, GFP_KERNEL);
+	return notifier;
 }
 
 /* Kind and rights of a valid entry; @wanted: the device writes to it now. */
@@ -134,10 +134,11 @@ static unsigned int hmm_mirror_entry_flags(unsigned long hmm_pfn, bool wanted)
 	if (folio_is_device_private(folio))
 		flags |= HMM_MIRROR_PRIVATE;
 	/*
-	 * Write access to file pages is given when the device writes, not
+	 * A clean file page gets write access when the device writes, not
 	 * before: it makes the page dirty.
 	 */
-	if ((hmm_pfn & HMM_PFN_WRITE) && (wanted || folio_test_anon(folio)))
+	if ((hmm_pfn & HMM_PFN_WRITE) &&
+	    (wanted || folio_test_anon(folio) || folio_test_dirty(folio)))
 		flags |= HMM_MIRROR_WRITE;
 	return flags;
 }
@@ -172,12 +173,15 @@ static int hmm_mirror_flush_entries(struct hmm_mirror_walk *walk)
 {
 	struct hmm_mirror *mirror = walk->mirror;
 	unsigned int i, nr = walk->nr_entries;
+	u64 pages = 0;
 
+	if (!nr)
+		return 0;
 	for (i = 0; i < nr; i++)
-		atomic64_add(1UL << walk->entries[i].order,
-			     &mirror->mapped_pages);
+		pages += 1UL << walk->entries[i].order;
+	atomic64_add(pages, &mirror->mapped_pages);
 	walk->nr_entries = 0;
-	return nr ? mirror->desc.ops->map(mirror, walk->entries, nr) : 0;
+	return mirror->desc.ops->map(mirror, walk->entries, nr);
 }
 
 static int hmm_mirror_add_entry(struct hmm_mirror_walk *walk,
@@ -229,15 +233,13 @@ static int hmm_mirror_map_run(struct hmm_mirror_walk *walk, unsigned long addr,
 }
 
 /* Map what @walk->pfns says, under the update lock and with the range valid. */
-static int hmm_mirror_map(struct hmm_mirror_walk *walk)
+static int hmm_mirror_map_pages(struct hmm_mirror_walk *walk)
 {
 	unsigned long nr = (walk->end - walk->start) >> PAGE_SHIFT;
 	unsigned long target = (walk->addr - walk->start) >> PAGE_SHIFT;
 	unsigned long run = 0, run_pfn = 0, i;
 	unsigned int run_flags = 0;
 	int err;
-
-	lockdep_assert_held(&walk->notifier->update_lock);
 
 	walk->nr_entries = 0;
 	for (i = 0; i < nr; i++) {
@@ -260,21 +262,14 @@ static int hmm_mirror_map(struct hmm_mirror_walk *walk)
 					 walk->start + ((i - run) << PAGE_SHIFT),
 					 run_pfn, run, run_flags);
 		if (err)
-			goto undo;
+			return err;
 		run = valid;
 		run_pfn = pfn;
 		run_flags = flags;
 	}
 	err = hmm_mirror_map_run(walk, walk->start + ((i - run) << PAGE_SHIFT),
 				 run_pfn, run, run_flags);
-	if (!err)
-		err = hmm_mirror_flush_entries(walk);
-	if (!err)
-		return 0;
-undo:
-	walk->mirror->desc.ops->invalidate(walk->mirror, walk->start, walk->end,
-					   false);
-	return err;
+	return err ? err : hmm_mirror_flush_entries(walk);
 }
 
 /* The CPU maps the whole piece as one page: one entry, no array. */
@@ -283,23 +278,33 @@ static int hmm_mirror_map_huge(struct hmm_mirror_walk *walk,
 {
 	unsigned long pfn = hmm_pfn & ~HMM_PFN_FLAGS;
 	unsigned int flags = hmm_mirror_entry_flags(hmm_pfn, walk->write);
-	int err;
-
-	lockdep_assert_held(&walk->notifier->update_lock);
 
 	if (flags & HMM_MIRROR_WRITE)
 		hmm_mirror_mark_dirty(hmm_pfn);
 	walk->nr_entries = 0;
-	err = hmm_mirror_add_entry(walk, walk->addr & PMD_MASK,
-				   ALIGN_DOWN(pfn, HMM_PMD_PAGES),
-				   PMD_SHIFT - PAGE_SHIFT, flags);
-	if (!err)
-		err = hmm_mirror_flush_entries(walk);
+	walk->start = walk->addr & PMD_MASK;
+	walk->end = walk->start + PMD_SIZE;
+	return hmm_mirror_map_run(walk, walk->start,
+				  ALIGN_DOWN(pfn, HMM_PMD_PAGES), HMM_PMD_PAGES,
+				  flags) ?: hmm_mirror_flush_entries(walk);
+}
+
+/* Map what the walk found, or nothing. */
+static int hmm_mirror_map(struct hmm_mirror_walk *walk, unsigned long hmm_pfn,
+			  bool huge)
+{
+	struct hmm_mirror *mirror = walk->mirror;
+	int err;
+
+	lockdep_assert_held(&walk->notifier->update_lock);
+
+	if (huge)
+		err = hmm_mirror_map_huge(walk, hmm_pfn);
+	else
+		err = hmm_mirror_map_pages(walk);
 	if (err)
-		walk->mirror->desc.ops->invalidate(walk->mirror,
-						   walk->addr & PMD_MASK,
-						   (walk->addr & PMD_MASK) +
-						   PMD_SIZE, false);
+		mirror->desc.ops->invalidate(mirror, walk->start, walk->end,
+					     false);
 	return err;
 }
 
@@ -403,8 +408,7 @@ static int hmm_mirror_resolve(struct hmm_mirror_walk *walk)
 
 			mutex_lock(&notifier->update_lock);
 			if (!mmu_interval_read_retry(&notifier->sub, seq)) {
-				ret = huge ? hmm_mirror_map_huge(walk, hmm_pfn) :
-					     hmm_mirror_map(walk);
+				ret = hmm_mirror_map(walk, hmm_pfn, huge);
 				mutex_unlock(&notifier->update_lock);
 				return ret;
 			}
@@ -458,6 +462,7 @@ int hmm_mirror_fault(struct hmm_mirror *mirror, unsigned long addr,
 		.addr = addr & PAGE_MASK,
 		.write = access & HMM_MIRROR_WRITE,
 	};
+	struct mm_struct *mm = mirror->mm;
 	unsigned long around;
 	int ret;
 
@@ -469,9 +474,9 @@ int hmm_mirror_fault(struct hmm_mirror *mirror, unsigned long addr,
 		return -ESHUTDOWN;
 
 	atomic64_inc(&mirror->faults);
-	if (!mmget_not_zero(mirror->mm)) {
-		ret = -ESRCH;
-		goto put_user;
+	if (!mmget_not_zero(mm)) {
+		percpu_ref_put(&mirror->users);
+		return -ESRCH;
 	}
 
 	walk.notifier = hmm_mirror_get_notifier(mirror, addr);
@@ -499,9 +504,9 @@ int hmm_mirror_fault(struct hmm_mirror *mirror, unsigned long addr,
 		ret = hmm_mirror_resolve(&walk);
 	kfree(walk.pfns);
 put_mm:
-	mmput(mirror->mm);
-put_user:
 	percpu_ref_put(&mirror->users);
+	/* The last one ends the process's files, which may unregister us. */
+	mmput(mm);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_fault);
@@ -538,6 +543,7 @@ static bool hmm_mirror_desc_ok(const struct hmm_mirror_desc *desc)
  * Return: 0, or:
  * * -EINVAL - @desc breaks a rule given with struct hmm_mirror_desc
  * * -ESRCH - the process has exited
+ * * -EINTR - a signal is pending
  * * -ENOMEM - no memory
  */
 int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm,
@@ -555,8 +561,13 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm,
 	if (!mirror->desc.timeout_ms)
 		mirror->desc.timeout_ms = HMM_MIRROR_DEFAULT_TIMEOUT_MS;
 	xa_init(&mirror->notifiers);
+	mutex_init(&mirror->create_lock);
 	init_completion(&mirror->idle);
-	err = percpu_ref_init(&mirror->users, hmm_mirror_idle, 0, GFP_KERNEL);
+	/* The first notifier of an mm minds signals: not in a device fault. */
+	err = mmu_notifier_register(NULL, mm);
+	if (!err)
+		err = percpu_ref_init(&mirror->users, hmm_mirror_idle, 0,
+				      GFP_KERNEL);
 	if (!err) {
 		mmgrab(mm);
 		mirror->mm = mm;
@@ -590,7 +601,8 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 		mirror->desc.ops->invalidate(mirror, notifier_start(notifier),
 					     notifier_end(notifier), false);
 		mutex_unlock(&notifier->update_lock);
-		hmm_mirror_notifier_free(notifier);
+		mmu_interval_notifier_remove(&notifier->sub);
+		kfree(notifier);
 	}
 	xa_destroy(&mirror->notifiers);
 	percpu_ref_exit(&mirror->users);

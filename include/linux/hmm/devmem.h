@@ -60,7 +60,9 @@ void hmm_devmem_batch_done(struct hmm_devmem_batch *batch, int status);
  * held.  May sleep; must not take a lock under which mmap_lock, dma_resv or a
  * folio lock is taken, nor allocate memory with a reclaiming gfp mask.
  * Return: 0 if the batch was started, or a negative errno if nothing was, in
- * which case hmm_devmem_batch_done() must not be called.
+ * which case hmm_devmem_batch_done() must not be called.  -ENOMEM, here and as
+ * the status of a batch, stands for want of memory; the toolbox takes every
+ * other errno for a device that fails.
  */
 struct hmm_devmem_ops {
 	/** @copy: copy each src to its dst. */
@@ -77,7 +79,7 @@ struct hmm_devmem_ops {
  *	the driver's device object.  Several devmems may share one.  Compared,
  *	never dereferenced
  * @private: for the driver, see hmm_devmem_private()
- * @name: shown in /proc/iomem; must outlive the devmem
+ * @name: shown in /proc/iomem; copied
  * @nid: NUMA node near the device, or NUMA_NO_NODE
  */
 struct hmm_devmem_desc {
@@ -108,8 +110,8 @@ struct hmm_devmem *hmm_devmem_add(const struct hmm_devmem_desc *desc, u64 size);
 struct hmm_devmem *hmm_devmem_add_resource(const struct hmm_devmem_desc *desc,
 					   const struct resource *res);
 int hmm_devmem_remove(struct hmm_devmem *devmem, unsigned int timeout_ms);
-long hmm_devmem_evict(struct hmm_devmem *devmem, unsigned long nr_pages,
-		      unsigned int timeout_ms);
+unsigned long hmm_devmem_evict(struct hmm_devmem *devmem,
+			       unsigned long nr_pages, unsigned int timeout_ms);
 
 void *hmm_devmem_private(const struct hmm_devmem *devmem);
 struct hmm_devmem *hmm_devmem_from_folio(const struct folio *folio);

@@ -11,6 +11,7 @@
 #include <linux/atomic.h>
 #include <linux/bits.h>
 #include <linux/completion.h>
+#include <linux/mutex.h>
 #include <linux/percpu-refcount.h>
 #include <linux/types.h>
 #include <linux/xarray.h>
@@ -80,15 +81,16 @@ struct hmm_mirror_ops {
 
 	/**
 	 * @invalidate: zap every entry that touches [start, end), whole
-	 * entries, and flush the device TLB.  When it returns the device has
-	 * no access in flight to the pages that were mapped there.  end is
+	 * entries, and flush the device TLB.  When it returns true the device
+	 * has no access in flight to the pages that were mapped there.  end is
 	 * exclusive; the range never crosses a PMD_SIZE boundary.
 	 *
 	 * Context: update lock of that range held.  Called from memory
-	 * reclaim: the rules of @map apply.  If @nonblock, must not sleep
-	 * at all.
+	 * reclaim: the rules of @map apply.  If @nonblock, must not sleep.
+	 * Return: true; or false if @nonblock and it would have to sleep,
+	 * before anything was changed.
 	 */
-	void (*invalidate)(struct hmm_mirror *mirror, unsigned long start,
+	bool (*invalidate)(struct hmm_mirror *mirror, unsigned long start,
 			   unsigned long end, bool nonblock);
 };
 
@@ -147,6 +149,7 @@ struct hmm_mirror {
 	struct percpu_ref users;
 	struct completion idle;
 	struct xarray notifiers;
+	struct mutex create_lock;	/* to add to notifiers */
 	atomic64_t faults;
 	atomic64_t retries;
 	atomic64_t invalidations;

@@ -136,7 +136,7 @@ static void devmem_test_alloc(struct kunit *test)
 			hmm_devmem_free_pages(&pages[i], 1);
 		KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
 	}
-	hmm_devmem_leave(idx);
+	hmm_devmem_leave(device->devmem, idx);
 }
 
 /* A page that somebody holds delays the unplug, not the driver. */
@@ -150,7 +150,7 @@ static void devmem_test_remove_busy(struct kunit *test)
 	KUNIT_ASSERT_TRUE(test, hmm_devmem_enter(device->devmem,
 						 HMM_DEVMEM_LIVE, &idx));
 	KUNIT_ASSERT_EQ(test, 1, hmm_devmem_alloc_pages(device->devmem, 1, &page));
-	hmm_devmem_leave(idx);
+	hmm_devmem_leave(device->devmem, idx);
 
 	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_devmem_remove(device->devmem, 1));
 	device->devmem = NULL;
@@ -171,4 +171,5 @@ static struct kunit_suite devmem_test_suite = {
 	.exit = devmem_test_exit,
 	.test_cases = devmem_test_cases,
 };
+
 kunit_test_suite(devmem_test_suite);

@@ -275,4 +275,5 @@ static struct kunit_suite migrate_test_suite = {
 	.exit = migrate_test_exit,
 	.test_cases = migrate_test_cases,
 };
+
 kunit_test_suite(migrate_test_suite);

@@ -237,6 +237,7 @@ static struct kunit_suite mirror_test_suite = {
 	.exit = mirror_test_exit,
 	.test_cases = mirror_test_cases,
 };
+
 kunit_test_suite(mirror_test_suite);
 
 MODULE_DESCRIPTION("KUnit tests of the HMM toolbox");

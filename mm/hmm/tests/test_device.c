@@ -50,7 +50,7 @@ static int test_map(struct hmm_mirror *mirror,
 	return -EIO;
 }
 
-static void test_invalidate(struct hmm_mirror *mirror, unsigned long start,
+static bool test_invalidate(struct hmm_mirror *mirror, unsigned long start,
 			    unsigned long end, bool nonblock)
 {
 	struct test_device *device = to_device(mirror);
@@ -62,6 +62,7 @@ static void test_invalidate(struct hmm_mirror *mirror, unsigned long start,
 	xa_for_each_range(&device->table, index, entry, start >> PAGE_SHIFT,
 			  (end - 1) >> PAGE_SHIFT)
 		xa_store(&device->table, index, XA_ZERO_ENTRY, GFP_NOWAIT);
+	return true;
 }
 
 const struct hmm_mirror_ops test_mirror_ops = {
