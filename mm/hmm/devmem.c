@@ -36,6 +36,7 @@ static void hmm_devmem_free(struct hmm_devmem *devmem)
 {
 	if (devmem->pool)
 		gen_pool_destroy(devmem->pool);
+	kvfree(devmem->resident);
 	if (devmem->res)
 		release_mem_region(devmem->res->start,
 				   resource_size(devmem->res));
@@ -62,6 +63,7 @@ static void hmm_devmem_folio_free(struct folio *folio)
 	struct hmm_devmem *devmem = pgmap_to_devmem(folio->pgmap);
 	unsigned long nr = folio_nr_pages(folio);
 
+	clear_bit(hmm_devmem_index(devmem, &folio->page), devmem->resident);
 	gen_pool_free(devmem->pool, PFN_PHYS(folio_pfn(folio)), nr << PAGE_SHIFT);
 	if (atomic_long_sub_and_test(nr, &devmem->refs))
 		queue_work(hmm_devmem_wq, &devmem->unplug);
@@ -200,6 +202,10 @@ static int hmm_devmem_plug(struct hmm_devmem *devmem, u64 size,
 
 	devmem->pool = gen_pool_create(PAGE_SHIFT, nid);
 	if (!devmem->pool || gen_pool_add(devmem->pool, start, size, nid))
+		return -ENOMEM;
+	devmem->resident = kvcalloc(BITS_TO_LONGS(size >> PAGE_SHIFT),
+				    sizeof(long), GFP_KERNEL);
+	if (!devmem->resident)
 		return -ENOMEM;
 
 	devmem->pgmap.type = type;

@@ -51,11 +51,13 @@ enum hmm_devmem_state {
  * @desc: what the driver gave, with a copy of the name
  * @res: the physical range, claimed by the toolbox
  * @pool: free page frames, by physical address
+ * @resident: a bit for each page frame that holds process memory: set when a
+ *	page is committed here, cleared when it is committed elsewhere or freed
  * @state: &enum hmm_devmem_state
  * @srcu: held by whoever calls a driver operation or takes page frames
  * @refs: 1 for the driver and 1 for each page in use; the last one unplugs
  * @unplug: unplugs when the last page is freed after hmm_devmem_remove()
- * @evict_cursor: page offset where the next eviction starts
+ * @evict_cursor: index of the page frame where the next eviction starts
  * @migrated_in: see &struct hmm_devmem_stats
  * @migrated_out: see &struct hmm_devmem_stats
  * @cpu_faults: see &struct hmm_devmem_stats
@@ -65,6 +67,7 @@ struct hmm_devmem {
 	struct hmm_devmem_desc desc;
 	struct resource *res;
 	struct gen_pool *pool;
+	unsigned long *resident;
 	enum hmm_devmem_state state;
 	struct srcu_struct srcu;
 	atomic_long_t refs;
@@ -78,6 +81,13 @@ struct hmm_devmem {
 static inline unsigned long hmm_devmem_nr_pages(const struct hmm_devmem *devmem)
 {
 	return range_len(&devmem->pgmap.range) >> PAGE_SHIFT;
+}
+
+/* Index of a page of the devmem, in base pages. */
+static inline unsigned long hmm_devmem_index(const struct hmm_devmem *devmem,
+					     const struct page *page)
+{
+	return page_to_pfn(page) - PHYS_PFN(devmem->pgmap.range.start);
 }
 
 int hmm_devmem_init(void);

@@ -250,6 +250,8 @@ static int hmm_migrate_step_to_device(struct hmm_devmem *devmem,
 	for (i = 0; i < args->npages; i++) {
 		if (!hmm_migrate_committed(m, i))
 			continue;
+		set_bit(hmm_devmem_index(devmem, migrate_pfn_to_page(m->dst[i])),
+			devmem->resident);
 		if (migrate_pfn_to_page(m->src[i]))
 			moved++;
 		else
@@ -263,13 +265,17 @@ static int hmm_migrate_step_to_device(struct hmm_devmem *devmem,
 }
 
 /*
- * May this device page be copied?  Not one that no process maps any more or yet,
- * and not one that somebody else holds: the core would refuse it later, but only
- * if it is held then, too, and it may be written until it is let go.
+ * May this device page be copied?  Not one that was reserved only or was moved
+ * away just before it was locked, and not one that somebody else holds: the core
+ * would refuse that one later, but only if it is held then, too, and it may be
+ * written until it is let go.
  */
 static bool hmm_migrate_src_ok(struct folio *src, struct folio *fault_folio)
 {
-	return folio_test_anon(src) &&
+	struct hmm_devmem *devmem = hmm_devmem_from_folio(src);
+
+	return devmem &&
+	       test_bit(hmm_devmem_index(devmem, &src->page), devmem->resident) &&
 	       folio_ref_count(src) == folio_expected_ref_count(src) + 1 +
 				       (src == fault_folio);
 }
@@ -350,7 +356,7 @@ static int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages)
 		if (!m->nr_copies)
 			break;
 
-		if (devmem && hmm_devmem_enter(devmem, HMM_DEVMEM_DRAINING, &idx)) {
+		if (hmm_devmem_enter(devmem, HMM_DEVMEM_DRAINING, &idx)) {
 			hmm_batch_init(&copy, DMA_FROM_DEVICE, m->copies,
 				       m->nr_copies);
 			err = devmem->desc.ops->copy(devmem, &copy);
@@ -369,19 +375,22 @@ static int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages)
 	return ret;
 }
 
-/* Count what was committed, for the caller and for each devmem. */
-static unsigned long hmm_migrate_count_ram(struct hmm_migration *m,
+/* Book what was committed, for the caller and for each devmem. */
+static unsigned long hmm_migrate_book_ram(struct hmm_migration *m,
 					   unsigned long npages)
 {
 	unsigned long i, moved = 0;
 
 	for (i = 0; i < npages; i++) {
 		struct page *src = migrate_pfn_to_page(m->src[i]);
+		struct hmm_devmem *devmem;
 
 		if (!src || !hmm_migrate_committed(m, i))
 			continue;
+		devmem = hmm_devmem_from_folio(page_folio(src));
+		clear_bit(hmm_devmem_index(devmem, src), devmem->resident);
+		atomic64_inc(&devmem->migrated_out);
 		moved++;
-		atomic64_inc(&hmm_devmem_from_folio(page_folio(src))->migrated_out);
 	}
 	return moved;
 }
@@ -407,7 +416,7 @@ static int hmm_migrate_step_to_ram(struct hmm_migration *m,
 		ret = err;
 
 	migrate_vma_pages(args);
-	moved = hmm_migrate_count_ram(m, args->npages);
+	moved = hmm_migrate_book_ram(m, args->npages);
 	migrate_vma_finalize(args);
 
 	hmm_migrate_account(result, moved, 0, nr);
@@ -605,7 +614,7 @@ static vm_fault_t hmm_migrate_fault_range(struct vm_fault *vmf,
 		ret = VM_FAULT_SIGBUS;
 
 	migrate_vma_pages(&args);
-	hmm_migrate_count_ram(m, args.npages);
+	hmm_migrate_book_ram(m, args.npages);
 	migrate_vma_finalize(&args);
 out:
 	kvfree(m);
@@ -636,16 +645,15 @@ vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf)
 	return ret;
 }
 
-/* One step of eviction: page frames, whoever maps them. */
+/* One step of eviction: the page frames in @m->src, whoever maps them. */
 static unsigned long hmm_migrate_evict_step(struct hmm_migration *m,
-					    unsigned long pfn, unsigned long nr,
-					    int *err)
+					    unsigned long nr, int *err)
 {
 	unsigned long moved;
 	int ret;
 
 	memset(m->dst, 0, nr * sizeof(*m->dst));
-	migrate_device_range(m->src, pfn, nr);
+	migrate_device_pfns(m->src, nr);
 
 	*err = hmm_migrate_choose_ram(m, nr, NULL);
 	ret = hmm_migrate_fill_ram(m, nr);
@@ -653,23 +661,28 @@ static unsigned long hmm_migrate_evict_step(struct hmm_migration *m,
 		*err = ret;
 
 	migrate_device_pages(m->src, m->dst, nr);
-	moved = hmm_migrate_count_ram(m, nr);
+	moved = hmm_migrate_book_ram(m, nr);
 	migrate_device_finalize(m->src, m->dst, nr);
 	return moved;
 }
 
-/* As hmm_migrate_evict_step(); one bad page does not keep the others. */
-static unsigned long hmm_migrate_evict_frames(struct hmm_migration *m,
-					      unsigned long pfn,
-					      unsigned long nr, int *err)
+/* Evict the @nr pages in @m->reserved. */
+static unsigned long hmm_migrate_evict_pages(struct hmm_migration *m,
+					     unsigned long nr, int *err)
 {
 	unsigned long moved, i;
 
-	moved = hmm_migrate_evict_step(m, pfn, nr, err);
+	for (i = 0; i < nr; i++)
+		m->src[i] = page_to_pfn(m->reserved[i]);
+	moved = hmm_migrate_evict_step(m, nr, err);
 	if (*err != -EIO || nr == 1)
 		return moved;
-	for (i = 0; i < nr; i++)
-		moved += hmm_migrate_evict_step(m, pfn + i, 1, err);
+
+	/* One bad page must not keep the others. */
+	for (i = 0; i < nr; i++) {
+		m->src[0] = page_to_pfn(m->reserved[i]);
+		moved += hmm_migrate_evict_step(m, 1, err);
+	}
 	return moved;
 }
 
@@ -684,8 +697,8 @@ unsigned long hmm_migrate_evict(struct hmm_devmem *devmem,
 {
 	unsigned long total = hmm_devmem_nr_pages(devmem);
 	unsigned long base = PHYS_PFN(devmem->pgmap.range.start);
-	unsigned long evicted = 0, round = 0, round_evicted = 0;
 	bool removing = worst != HMM_DEVMEM_LIVE;
+	unsigned long evicted = 0, round_evicted = 0;
 	struct hmm_migration *m;
 	int idx;
 
@@ -696,32 +709,37 @@ unsigned long hmm_migrate_evict(struct hmm_devmem *devmem,
 		return 0;
 
 	while (evicted < nr_pages && atomic_long_read(&devmem->refs) > 1) {
-		unsigned long offset = READ_ONCE(devmem->evict_cursor);
-		unsigned long nr = min3(total - offset, m->max,
-					nr_pages - evicted);
-		unsigned long moved;
-		int err;
+		unsigned long index = READ_ONCE(devmem->evict_cursor);
+		unsigned long wanted = min(m->max, nr_pages - evicted);
+		unsigned long nr = 0, moved = 0;
+		int err = 0;
 
 		if (!hmm_devmem_enter(devmem, worst, &idx))
 			break;
-		moved = hmm_migrate_evict_frames(m, base + offset, nr, &err);
+		while (nr < wanted) {
+			index = find_next_bit(devmem->resident, total, index);
+			if (index >= total)
+				break;
+			m->reserved[nr++] = pfn_to_page(base + index++);
+		}
+		if (nr)
+			moved = hmm_migrate_evict_pages(m, nr, &err);
 		hmm_devmem_leave(devmem, idx);
 
 		evicted += moved;
 		round_evicted += moved;
-		WRITE_ONCE(devmem->evict_cursor,
-			   offset + nr < total ? offset + nr : 0);
-
 		if (time_after(jiffies, deadline))
 			break;
 		if (!removing && (err == -ENOMEM || fatal_signal_pending(current)))
 			break;
-		round += nr;
-		if (round >= total) {
+
+		if (index < total) {
+			WRITE_ONCE(devmem->evict_cursor, index);
+		} else {
+			WRITE_ONCE(devmem->evict_cursor, 0);
 			/* Whoever holds what is left needs time to let go. */
 			if (!round_evicted)
 				schedule_timeout_uninterruptible(1);
-			round = 0;
 			round_evicted = 0;
 		}
 		cond_resched();

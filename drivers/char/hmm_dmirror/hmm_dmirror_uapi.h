@@ -18,6 +18,7 @@
  *   EINVAL  a member has a value that its comment does not allow; unknown
  *           flag bits and non-zero reserved members included
  *   ENODEV  the device was removed
+ *   ENOMEM  no kernel memory for the call itself
  *   ENOTTY  no such ioctl
  */
 #ifndef _HMM_DMIRROR_UAPI_H

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The copy engine of the HMM dummy device: takes jobs from the toolbox and
+ * completes them later, from its own thread.
+ */
+#include <linux/highmem.h>
+#include <linux/kthread.h>
+#include <linux/memremap.h>
+#include <linux/sched.h>
+#include <linux/string.h>
+
+#include "hmm_dmirror.h"
+
+static void *dmirror_page_map(struct dmirror_device *dev, struct page *page)
+{
+	if (is_device_private_page(page))
+		return dev->storage +
+			hmm_devmem_offset(dev->devmem, page_to_pfn(page));
+	return kmap_local_page(page);
+}
+
+static void dmirror_page_unmap(struct page *page, void *kaddr)
+{
+	if (!is_device_private_page(page))
+		kunmap_local(kaddr);
+}
+
+static void dmirror_copy_page(struct dmirror_device *dev,
+			      const struct hmm_devmem_copy *copy)
+{
+	void *dst = dmirror_page_map(dev, copy->dst);
+	void *src;
+
+	if (copy->src) {
+		src = dmirror_page_map(dev, copy->src);
+		copy_page(dst, src);
+		dmirror_page_unmap(copy->src, src);
+		atomic64_add(PAGE_SIZE, &dev->copy.bytes_copied);
+	} else {
+		clear_page(dst);
+		atomic64_add(PAGE_SIZE, &dev->copy.bytes_cleared);
+	}
+	dmirror_page_unmap(copy->dst, dst);
+}
+
+static void dmirror_copy_job(struct dmirror_device *dev,
+			     struct hmm_devmem_batch *batch)
+{
+	unsigned int i, nr = batch->nr;
+	int status = 0;
+	u32 delay_ms;
+
+	if (dmirror_inject(dev, HMM_DMIRROR_INJECT_COPY_DELAY, &delay_ms))
+		schedule_timeout_idle(msecs_to_jiffies(delay_ms));
+	if (dmirror_inject(dev, HMM_DMIRROR_INJECT_COPY_ERROR, NULL)) {
+		nr /= 2;
+		status = -EIO;
+	}
+	for (i = 0; i < nr; i++) {
+		dmirror_copy_page(dev, &batch->pages[i]);
+		cond_resched();
+	}
+	hmm_devmem_batch_done(batch, status);
+}
+
+static struct hmm_devmem_batch *
+dmirror_copy_pop(struct dmirror_copy_engine *copy)
+{
+	struct hmm_devmem_batch *batch;
+
+	spin_lock(&copy->lock);
+	batch = list_first_entry_or_null(&copy->jobs, struct hmm_devmem_batch,
+					 link);
+	if (batch)
+		list_del(&batch->link);
+	spin_unlock(&copy->lock);
+	return batch;
+}
+
+static int dmirror_copy_main(void *data)
+{
+	struct dmirror_device *dev = data;
+	struct hmm_devmem_batch *batch;
+
+	while (!kthread_should_stop()) {
+		wait_event_idle(dev->copy.wait,
+				(batch = dmirror_copy_pop(&dev->copy)) ||
+				kthread_should_stop());
+		if (batch)
+			dmirror_copy_job(dev, batch);
+	}
+	return 0;
+}
+
+/* Clears are batches without sources, so one queue serves both operations. */
+static int dmirror_copy_submit(struct hmm_devmem *devmem,
+			       struct hmm_devmem_batch *batch)
+{
+	struct dmirror_device *dev = hmm_devmem_private(devmem);
+
+	if (dmirror_inject(dev, HMM_DMIRROR_INJECT_COPY_REFUSE, NULL))
+		return -EIO;
+	spin_lock(&dev->copy.lock);
+	list_add_tail(&batch->link, &dev->copy.jobs);
+	spin_unlock(&dev->copy.lock);
+	wake_up(&dev->copy.wait);
+	return 0;
+}
+
+const struct hmm_devmem_ops dmirror_devmem_ops = {
+	.copy = dmirror_copy_submit,
+	.clear = dmirror_copy_submit,
+};
+
+int dmirror_copy_engine_start(struct dmirror_device *dev)
+{
+	struct task_struct *thread;
+
+	thread = kthread_run(dmirror_copy_main, dev, "%s/copy", dev->name);
+	if (IS_ERR(thread))
+		return PTR_ERR(thread);
+	dev->copy.thread = thread;
+	return 0;
+}
+
+/* Only after hmm_devmem_remove(): no job can be left then. */
+void dmirror_copy_engine_stop(struct dmirror_device *dev)
+{
+	if (!dev->copy.thread)
+		return;
+	kthread_stop(dev->copy.thread);
+	dev->copy.thread = NULL;
+	WARN_ON_ONCE(!list_empty(&dev->copy.jobs));
+}

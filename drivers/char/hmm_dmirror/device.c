@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * HMM dummy device: module parameters, devices and their memory.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/init.h>
+#include <linux/ioport.h>
+#include <linux/kmemleak.h>
+#include <linux/module.h>
+#include <linux/numa.h>
+#include <linux/sched.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/vmalloc.h>
+
+#include "hmm_dmirror.h"
+
+/* Fills new device memory: seen by a process, it shows that a clear is missing. */
+#define DMIRROR_STALE_DATA		0xa5
+#define DMIRROR_REMOVE_TIMEOUT_MS	10000
+#define DMIRROR_MEMORY_GRAIN		SZ_2M
+#define DMIRROR_PRIVATE_MAX		(64ULL * SZ_1G)
+
+static char *devices = "none";
+module_param(devices, charp, 0444);
+MODULE_PARM_DESC(devices,
+		 "Devices, separated by commas: private:<size>, cdm@<physical address>:<size> or none (default none)");
+
+static unsigned int engines = 2;
+module_param(engines, uint, 0444);
+MODULE_PARM_DESC(engines, "Engines of each device, 1 to 8 (default 2)");
+
+static struct dmirror_device *dmirror_devices[DMIRROR_MAX_DEVICES];
+static unsigned int dmirror_nr_devices;
+
+/**
+ * dmirror_inject() - ask whether this job is one to fail
+ * @dev: the device
+ * @what: the kind of job
+ * @value: out, the injection's argument; may be NULL
+ *
+ * Return: true if an injection hits this job.
+ */
+bool dmirror_inject(struct dmirror_device *dev, enum hmm_dmirror_injection what,
+		    u32 *value)
+{
+	struct dmirror_injection *injection = &dev->inject[what];
+	bool hit = false;
+
+	spin_lock(&dev->inject_lock);
+	if (!injection->count) {
+		;
+	} else if (injection->after) {
+		injection->after--;
+	} else {
+		injection->count--;
+		if (value)
+			*value = injection->value;
+		hit = true;
+	}
+	spin_unlock(&dev->inject_lock);
+	return hit;
+}
+
+/* A number with an optional suffix K, M or G; overflow is an error. */
+static int __init dmirror_parse_size(char *string, u64 *size)
+{
+	size_t length = strlen(string);
+	unsigned int shift = 0;
+	int ret;
+
+	switch (length ? string[length - 1] : 0) {
+	case 'G':
+	case 'g':
+		shift += 10;
+		fallthrough;
+	case 'M':
+	case 'm':
+		shift += 10;
+		fallthrough;
+	case 'K':
+	case 'k':
+		shift += 10;
+		string[length - 1] = 0;
+	}
+	ret = kstrtou64(string, 0, size);
+	if (ret)
+		return ret;
+	if (*size > U64_MAX >> shift)
+		return -ERANGE;
+	*size <<= shift;
+	return 0;
+}
+
+static bool __init dmirror_memory_valid(const struct dmirror_device *dev)
+{
+	if (!dev->size || !IS_ALIGNED(dev->size | dev->phys,
+				      DMIRROR_MEMORY_GRAIN))
+		return false;
+	if (dev->memory == HMM_DMIRROR_MEMORY_PRIVATE)
+		return dev->size <= DMIRROR_PRIVATE_MAX;
+	return dev->phys + dev->size - 1 > dev->phys;
+}
+
+static int __init dmirror_parse_device(struct dmirror_device *dev, char *spec)
+{
+	char *size;
+
+	if (!strcmp(spec, "none"))
+		return 0;
+
+	size = strchr(spec, ':');
+	if (!size) {
+		pr_err("devices: '%s' is none of private:<size>, cdm@<physical address>:<size>, none\n",
+		       spec);
+		return -EINVAL;
+	}
+	*size++ = 0;
+	if (!strcmp(spec, "private")) {
+		dev->memory = HMM_DMIRROR_MEMORY_PRIVATE;
+	} else if (str_has_prefix(spec, "cdm@")) {
+		dev->memory = HMM_DMIRROR_MEMORY_CDM;
+		if (dmirror_parse_size(spec + strlen("cdm@"), &dev->phys)) {
+			pr_err("devices: '%s' has no valid physical address\n",
+			       spec);
+			return -EINVAL;
+		}
+	} else {
+		pr_err("devices: unknown kind of device '%s'\n", spec);
+		return -EINVAL;
+	}
+	if (dmirror_parse_size(size, &dev->size)) {
+		pr_err("devices: '%s' is not a valid size\n", size);
+		return -EINVAL;
+	}
+	if (!dmirror_memory_valid(dev)) {
+		pr_err("devices: size and address of %s must be multiples of 2M, the size not 0 and that of private memory at most 64G\n",
+		       spec);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int __init dmirror_memory_add(struct dmirror_device *dev)
+{
+	const struct hmm_devmem_desc desc = {
+		.ops = &dmirror_devmem_ops,
+		.owner = dev,
+		.private = dev,
+		.name = dev->name,
+		.nid = NUMA_NO_NODE,
+	};
+	struct hmm_devmem *devmem;
+	u64 offset;
+	int ret;
+
+	if (dev->memory == HMM_DMIRROR_MEMORY_NONE)
+		return 0;
+
+	ret = dmirror_copy_engine_start(dev);
+	if (ret)
+		return ret;
+
+	if (dev->memory == HMM_DMIRROR_MEMORY_CDM) {
+		const struct resource res =
+			DEFINE_RES_MEM_NAMED(dev->phys, dev->size, desc.name);
+
+		devmem = hmm_devmem_add_resource(&desc, &res);
+	} else {
+		dev->storage = vmalloc(dev->size);
+		if (!dev->storage)
+			return -ENOMEM;
+		/* What processes left there must not hide a leak. */
+		kmemleak_no_scan(dev->storage);
+		for (offset = 0; offset < dev->size; offset += SZ_2M) {
+			memset(dev->storage + offset, DMIRROR_STALE_DATA, SZ_2M);
+			cond_resched();
+		}
+		devmem = hmm_devmem_add(&desc, dev->size);
+	}
+	if (IS_ERR(devmem))
+		return PTR_ERR(devmem);
+	dev->devmem = devmem;
+	return 0;
+}
+
+/* Undoes any part of dmirror_device_create(); no file is open. */
+static void dmirror_device_destroy(struct dmirror_device *dev)
+{
+	bool lost = false;
+
+	dmirror_engines_stop(dev);
+	if (dev->devmem)
+		lost = hmm_devmem_remove(dev->devmem, DMIRROR_REMOVE_TIMEOUT_MS);
+	dmirror_copy_engine_stop(dev);
+	vfree(dev->storage);
+	if (lost) {
+		/* Name and owner tag of what is left: give up the memory. */
+		pr_warn("%s: lost pages that are still in use\n", dev->name);
+		return;
+	}
+	kfree(dev);
+}
+
+static struct dmirror_device * __init dmirror_device_create(char *spec,
+							    unsigned int index)
+{
+	struct dmirror_device *dev = kzalloc_obj(*dev);
+	int ret;
+
+	if (!dev)
+		return ERR_PTR(-ENOMEM);
+	snprintf(dev->name, sizeof(dev->name), "hmm_dmirror%u", index);
+	dev->misc.minor = MISC_DYNAMIC_MINOR;
+	dev->misc.name = dev->name;
+	dev->misc.fops = &dmirror_fops;
+	dev->misc.mode = 0600;
+	spin_lock_init(&dev->run_lock);
+	INIT_LIST_HEAD(&dev->runs);
+	init_waitqueue_head(&dev->run_wait);
+	spin_lock_init(&dev->inject_lock);
+	spin_lock_init(&dev->copy.lock);
+	INIT_LIST_HEAD(&dev->copy.jobs);
+	init_waitqueue_head(&dev->copy.wait);
+
+	ret = dmirror_parse_device(dev, spec);
+	if (ret)
+		goto destroy;
+	ret = dmirror_memory_add(dev);
+	if (ret) {
+		pr_err("%s: cannot add %llu bytes of memory: %pe\n", dev->name,
+		       dev->size, ERR_PTR(ret));
+		goto destroy;
+	}
+	ret = dmirror_engines_start(dev, engines);
+	if (ret)
+		goto destroy;
+	return dev;
+
+destroy:
+	dmirror_device_destroy(dev);
+	return ERR_PTR(ret);
+}
+
+static void dmirror_devices_destroy(void)
+{
+	while (dmirror_nr_devices)
+		dmirror_device_destroy(dmirror_devices[--dmirror_nr_devices]);
+}
+
+static int __init dmirror_devices_create(void)
+{
+	char *copy, *rest, *spec;
+	struct dmirror_device *dev;
+	int ret = 0;
+
+	copy = kstrdup(devices, GFP_KERNEL);
+	if (!copy)
+		return -ENOMEM;
+	rest = copy;
+	while ((spec = strsep(&rest, ","))) {
+		if (dmirror_nr_devices == DMIRROR_MAX_DEVICES) {
+			pr_err("devices: more than %d\n", DMIRROR_MAX_DEVICES);
+			ret = -EINVAL;
+			break;
+		}
+		dev = dmirror_device_create(spec, dmirror_nr_devices);
+		if (IS_ERR(dev)) {
+			ret = PTR_ERR(dev);
+			break;
+		}
+		dmirror_devices[dmirror_nr_devices++] = dev;
+	}
+	kfree(copy);
+	return ret;
+}
+
+static int __init dmirror_init(void)
+{
+	unsigned int i;
+	int ret;
+
+	if (!engines || engines > DMIRROR_MAX_ENGINES) {
+		pr_err("engines: %u is not in 1..%d\n", engines,
+		       DMIRROR_MAX_ENGINES);
+		return -EINVAL;
+	}
+	dmirror_wq = alloc_workqueue("hmm_dmirror", WQ_UNBOUND, 0);
+	if (!dmirror_wq)
+		return -ENOMEM;
+	ret = dmirror_devices_create();
+	if (ret)
+		goto destroy;
+	for (i = 0; i < dmirror_nr_devices; i++) {
+		ret = misc_register(&dmirror_devices[i]->misc);
+		if (ret)
+			goto deregister;
+	}
+	dmirror_allow_open(true);
+	return 0;
+
+deregister:
+	while (i--)
+		misc_deregister(&dmirror_devices[i]->misc);
+destroy:
+	dmirror_devices_destroy();
+	destroy_workqueue(dmirror_wq);
+	return ret;
+}
+
+static void __exit dmirror_exit(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < dmirror_nr_devices; i++)
+		misc_deregister(&dmirror_devices[i]->misc);
+	/* Waits for the end of the work that dropped the last module reference. */
+	destroy_workqueue(dmirror_wq);
+	dmirror_devices_destroy();
+}
+
+module_init(dmirror_init);
+module_exit(dmirror_exit);
+MODULE_DESCRIPTION("HMM dummy device");
+MODULE_LICENSE("GPL");

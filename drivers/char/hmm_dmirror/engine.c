@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The engines of the HMM dummy device and its page faults.
+ *
+ * An engine takes a run from the device's queue and steps its program until it
+ * ends, its time slice is over or it misses a page.  At a miss the run goes to
+ * the fault queue of its address space and the engine takes another run.  Once
+ * the toolbox has served the fault the run is queued again, and the access is
+ * replayed.  It may miss again if the page was invalidated in between.
+ */
+#include <linux/kthread.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+
+#include "hmm_dmirror.h"
+
+#define DMIRROR_TIME_SLICE	256	/* steps */
+
+void dmirror_run_put(struct dmirror_run *run)
+{
+	struct dmirror_ctx *ctx = run->ctx;
+
+	if (!refcount_dec_and_test(&run->refs))
+		return;
+	kfree(run);
+	/* This may be a fault worker of ctx, which cannot wait for itself. */
+	if (refcount_dec_and_test(&ctx->refs))
+		queue_work(dmirror_wq, &ctx->destroy_work);
+}
+
+static void dmirror_run_finish(struct dmirror_run *run)
+{
+	complete(&run->done);
+	dmirror_run_put(run);
+}
+
+void dmirror_run_queue(struct dmirror_device *dev, struct dmirror_run *run)
+{
+	spin_lock(&dev->run_lock);
+	list_add_tail(&run->link, &dev->runs);
+	spin_unlock(&dev->run_lock);
+	wake_up(&dev->run_wait);
+}
+
+static struct dmirror_run *dmirror_run_pop(struct dmirror_device *dev)
+{
+	struct dmirror_run *run;
+
+	spin_lock(&dev->run_lock);
+	run = list_first_entry_or_null(&dev->runs, struct dmirror_run, link);
+	if (run)
+		list_del(&run->link);
+	spin_unlock(&dev->run_lock);
+	return run;
+}
+
+static void dmirror_fault_queue(struct dmirror_run *run)
+{
+	struct dmirror_ctx *ctx = run->ctx;
+
+	run->args.faults++;
+	atomic64_inc(&ctx->faults);
+	/* Once the lock is dropped, a worker may free both run and ctx. */
+	spin_lock(&ctx->fault_lock);
+	list_add_tail(&run->link, &ctx->fault_queue);
+	queue_work(dmirror_wq, &ctx->fault_work);
+	spin_unlock(&ctx->fault_lock);
+}
+
+static struct dmirror_run *dmirror_fault_pop(struct dmirror_ctx *ctx)
+{
+	struct dmirror_run *run;
+
+	spin_lock(&ctx->fault_lock);
+	run = list_first_entry_or_null(&ctx->fault_queue, struct dmirror_run,
+				       link);
+	if (run)
+		list_del(&run->link);
+	spin_unlock(&ctx->fault_lock);
+	return run;
+}
+
+static u32 dmirror_fault_status(int err)
+{
+	switch (err) {
+	case -EFAULT:
+	case -ERANGE:	/* outside the mirror */
+	case -ESRCH:	/* the process is gone */
+		return HMM_DMIRROR_STATUS_NO_ACCESS;
+	case -EPERM:
+		return HMM_DMIRROR_STATUS_READ_ONLY;
+	case -ENOMEM:
+		return HMM_DMIRROR_STATUS_NO_MEMORY;
+	case -ETIME:
+		return HMM_DMIRROR_STATUS_TIMEOUT;
+	default:
+		return HMM_DMIRROR_STATUS_DEVICE;
+	}
+}
+
+/*
+ * The CPU fault in here may take as long as userspace likes (userfaultfd).  The
+ * work of another context does not wait for it, nor does a close of the file.
+ */
+static void dmirror_fault_serve(struct dmirror_ctx *ctx,
+				struct dmirror_run *run)
+{
+	int err;
+
+	if (READ_ONCE(run->cancelled)) {
+		dmirror_run_finish(run);
+		return;
+	}
+	err = hmm_mirror_fault(&ctx->mirror, run->miss_addr, run->miss_access);
+	if (err) {
+		run->args.status = dmirror_fault_status(err);
+		run->args.fault_addr = run->miss_addr;
+		dmirror_run_finish(run);
+		return;
+	}
+	dmirror_run_queue(ctx->dev, run);
+}
+
+void dmirror_fault_work(struct work_struct *work)
+{
+	struct dmirror_ctx *ctx = container_of(work, struct dmirror_ctx,
+					       fault_work);
+	struct dmirror_run *run;
+
+	/*
+	 * The last run may drop the last reference to ctx in here: the work
+	 * that then destroys ctx waits for this one.
+	 */
+	while ((run = dmirror_fault_pop(ctx)))
+		dmirror_fault_serve(ctx, run);
+}
+
+static void dmirror_run_execute(struct dmirror_device *dev,
+				struct dmirror_run *run)
+{
+	unsigned int i;
+
+	for (i = 0; i < DMIRROR_TIME_SLICE; i++) {
+		if (READ_ONCE(run->cancelled)) {
+			dmirror_run_finish(run);
+			return;
+		}
+		switch (dmirror_program_step(run)) {
+		case DMIRROR_STEP_DONE:
+			dmirror_run_finish(run);
+			return;
+		case DMIRROR_STEP_FAULT:
+			dmirror_fault_queue(run);
+			return;
+		case DMIRROR_STEP_MORE:
+			cond_resched();
+			break;
+		}
+	}
+	dmirror_run_queue(dev, run);
+}
+
+static int dmirror_engine_main(void *data)
+{
+	struct dmirror_device *dev = data;
+	struct dmirror_run *run;
+
+	while (!kthread_should_stop()) {
+		wait_event_idle_exclusive(dev->run_wait,
+					  (run = dmirror_run_pop(dev)) ||
+					  kthread_should_stop());
+		if (run)
+			dmirror_run_execute(dev, run);
+	}
+	return 0;
+}
+
+int dmirror_engines_start(struct dmirror_device *dev, unsigned int nr)
+{
+	struct task_struct *thread;
+
+	while (dev->nr_engines < nr) {
+		thread = kthread_run(dmirror_engine_main, dev, "%s/engine%u",
+				     dev->name, dev->nr_engines);
+		if (IS_ERR(thread))
+			return PTR_ERR(thread);
+		dev->engines[dev->nr_engines++] = thread;
+	}
+	return 0;
+}
+
+/* Only when no context exists: then there is no run either. */
+void dmirror_engines_stop(struct dmirror_device *dev)
+{
+	while (dev->nr_engines)
+		kthread_stop(dev->engines[--dev->nr_engines]);
+	WARN_ON_ONCE(!list_empty(&dev->runs));
+}

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The HMM dummy device: internal interfaces.
+ *
+ * Lock order, outermost first:
+ *
+ *   mmap_lock, folio locks, fs_reclaim, mmu notifier	(mm)
+ *     mirror update lock		(toolbox, around map and invalidate)
+ *       dmirror_range.lock		(one leaf of the device page table)
+ *
+ * The other locks are leaves, nothing but workqueue internals is taken under
+ * them: dmirror_device.run_lock, dmirror_device.inject_lock,
+ * dmirror_ctx.fault_lock, dmirror_copy_engine.lock.  No memory is allocated
+ * under any lock of the driver.
+ *
+ * Who holds what: an open file holds its dmirror_ctx, and so does each
+ * dmirror_run until the device has let go of it, which can be later than the
+ * file's release if a fatal signal ended the ioctl.  A dmirror_ctx holds the
+ * module, so devices outlive all contexts.
+ */
+#ifndef _HMM_DMIRROR_H
+#define _HMM_DMIRROR_H
+
+#include <linux/atomic.h>
+#include <linux/completion.h>
+#include <linux/hmm/devmem.h>
+#include <linux/hmm/migrate.h>
+#include <linux/hmm/mirror.h>
+#include <linux/list.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/pgtable.h>
+#include <linux/refcount.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include "hmm_dmirror_uapi.h"
+
+#define DMIRROR_MAX_DEVICES		8
+#define DMIRROR_MAX_ENGINES		8
+#define DMIRROR_NR_INJECTIONS		(HMM_DMIRROR_INJECT_PREPARE_ERROR + 1)
+
+#define DMIRROR_BINS			256
+#define DMIRROR_COPY_CHUNK		1024
+
+/* Device page table: one range is a leaf table, as large as a CPU PMD. */
+#define DMIRROR_RANGE_ORDER		(PMD_SHIFT - PAGE_SHIFT)
+#define DMIRROR_RANGE_PAGES		BIT(DMIRROR_RANGE_ORDER)
+
+/* Device page-table entry: the page frame's address and these bits. */
+#define DMIRROR_PTE_PRESENT		BIT_ULL(0)
+#define DMIRROR_PTE_WRITE		BIT_ULL(1)
+#define DMIRROR_PTE_PRIVATE		BIT_ULL(2)
+
+/**
+ * struct dmirror_copy_engine - copies and clears device memory, one job at a
+ *	time, in a thread of its own
+ * @thread: the engine; NULL if the device has no memory
+ * @lock: protects @jobs
+ * @jobs: batches accepted and not started
+ * @wait: where the engine waits for jobs
+ * @bytes_copied: since the module was loaded
+ * @bytes_cleared: since the module was loaded
+ */
+struct dmirror_copy_engine {
+	struct task_struct *thread;
+	spinlock_t lock;		/* protects jobs */
+	struct list_head jobs;
+	wait_queue_head_t wait;
+	atomic64_t bytes_copied;
+	atomic64_t bytes_cleared;
+};
+
+/**
+ * struct dmirror_injection - state of one kind of injection
+ * @after: jobs that still succeed
+ * @count: jobs that fail then
+ * @value: argument
+ */
+struct dmirror_injection {
+	u32 after;
+	u32 count;
+	u32 value;
+};
+
+/**
+ * struct dmirror_device - one /dev/hmm_dmirror<N>
+ * @misc: the character device
+ * @name: its name
+ * @memory: kind of device memory
+ * @phys: physical address of coherent device memory
+ * @size: bytes of device memory
+ * @storage: the private device memory itself
+ * @devmem: device memory; NULL without
+ * @copy: the copy engine
+ * @run_lock: protects @runs
+ * @runs: programs that an engine can continue
+ * @run_wait: where idle engines wait
+ * @engines: the engine threads
+ * @nr_engines: how many
+ * @inject_lock: protects @inject and @open_files
+ * @inject: indexed by &enum hmm_dmirror_injection
+ * @open_files: open files, at the last close of which injections end
+ */
+struct dmirror_device {
+	struct miscdevice misc;
+	char name[16];
+	enum hmm_dmirror_memory memory;
+	u64 phys;
+	u64 size;
+	void *storage;
+	struct hmm_devmem *devmem;
+	struct dmirror_copy_engine copy;
+
+	spinlock_t run_lock;		/* protects runs */
+	struct list_head runs;
+	wait_queue_head_t run_wait;
+	struct task_struct *engines[DMIRROR_MAX_ENGINES];
+	unsigned int nr_engines;
+
+	spinlock_t inject_lock;		/* protects inject, open_files */
+	struct dmirror_injection inject[DMIRROR_NR_INJECTIONS];
+	unsigned int open_files;
+};
+
+/**
+ * struct dmirror_range - leaf of the device page table for one PMD_SIZE range
+ * @lock: held as reader for each device access, as writer to change entries;
+ *	so no access is in flight once an invalidation has had it
+ * @large: entry for the whole range, or 0
+ * @ptes: entries for single pages, all 0 if @large is set
+ */
+struct dmirror_range {
+	rwlock_t lock;
+	u64 large;
+	u64 *ptes;
+};
+
+/**
+ * struct dmirror_pgtable - a device page table
+ * @root: the top directory
+ * @levels: number of directory levels, the last one points to ranges
+ * @end: first address beyond the table
+ *
+ * Directories and ranges are installed with cmpxchg and freed with the table.
+ */
+struct dmirror_pgtable {
+	void **root;
+	unsigned int levels;
+	u64 end;
+};
+
+/**
+ * struct dmirror_ctx - an address space on the device, one for each open file
+ * @dev: the device
+ * @mm: the opener's address space, pinned with mmgrab()
+ * @mirror: keeps @pgtable equal to @mm's page table
+ * @pgtable: the device page table
+ * @refs: the file and each run
+ * @faults: device page faults
+ * @fault_lock: protects @fault_queue
+ * @fault_queue: runs stopped at a page fault
+ * @fault_work: serves @fault_queue; one for each address space, so that none
+ *	waits for another one's CPU faults
+ * @destroy_work: tears the context down if the last reference is a run's
+ */
+struct dmirror_ctx {
+	struct dmirror_device *dev;
+	struct mm_struct *mm;
+	struct hmm_mirror mirror;
+	struct dmirror_pgtable pgtable;
+	refcount_t refs;
+	atomic64_t faults;
+
+	spinlock_t fault_lock;		/* protects fault_queue */
+	struct list_head fault_queue;
+	struct work_struct fault_work;
+	struct work_struct destroy_work;
+};
+
+/**
+ * struct dmirror_run - one run of a device program
+ * @refs: one for the ioctl, one for the device
+ * @ctx: the address space; referenced
+ * @link: entry in the device's queue of runs or in the context's fault queue
+ * @done: the program ended; @args can be read
+ * @cancelled: nobody waits any more, stop at the next step
+ * @args: operands and, once @done, results
+ * @miss_addr: fault record: the address that the program missed
+ * @miss_access: fault record: 0 or HMM_MIRROR_WRITE
+ * @pos: progress: bytes, words or items done
+ * @pending: HISTOGRAM: bytes counted in @counts; COPY: bytes in @words
+ * @bin: HISTOGRAM: next element of @counts to add
+ * @node: CHASE: the current node, 0 for none
+ * @word_read: CHASE: the node's word was added already
+ * @in_word: WORD_COUNT: the last byte was a letter or digit
+ * @counts: HISTOGRAM: counted, to be added to memory
+ * @words: COPY: read, to be written to memory
+ *
+ * Programs keep all their state here: a page fault takes a run off its engine,
+ * and any engine may replay the access later.
+ */
+struct dmirror_run {
+	refcount_t refs;
+	struct dmirror_ctx *ctx;
+	struct list_head link;
+	struct completion done;
+	bool cancelled;
+	struct hmm_dmirror_run args;
+
+	u64 miss_addr;
+	unsigned int miss_access;
+
+	u64 pos;
+	u32 pending;
+	u32 bin;
+	u64 node;
+	bool word_read;
+	bool in_word;
+	union {
+		u32 counts[DMIRROR_BINS];
+		u64 words[DMIRROR_COPY_CHUNK / sizeof(u64)];
+	};
+};
+
+/**
+ * struct dmirror_window - what a device access reaches, at most one page
+ * @range: range locked for the access
+ * @mapping: kmap_local_page() address, NULL for private device memory
+ * @length: bytes that may be accessed
+ */
+struct dmirror_window {
+	struct dmirror_range *range;
+	void *mapping;
+	u32 length;
+};
+
+/**
+ * enum dmirror_step - what to do with a run after one step
+ * @DMIRROR_STEP_MORE: step again
+ * @DMIRROR_STEP_FAULT: serve the fault record, then step again
+ * @DMIRROR_STEP_DONE: the program ended
+ */
+enum dmirror_step {
+	DMIRROR_STEP_MORE,
+	DMIRROR_STEP_FAULT,
+	DMIRROR_STEP_DONE,
+};
+
+/* device.c */
+bool dmirror_inject(struct dmirror_device *dev, enum hmm_dmirror_injection what,
+		    u32 *value);
+
+/* file.c */
+extern const struct file_operations dmirror_fops;
+extern struct workqueue_struct *dmirror_wq;
+void dmirror_allow_open(bool allow);
+
+/* pgtable.c */
+extern const struct hmm_mirror_ops dmirror_mirror_ops;
+int dmirror_pgtable_init(struct dmirror_pgtable *pgtable, u64 end);
+void dmirror_pgtable_free(struct dmirror_pgtable *pgtable);
+void *dmirror_window_open(struct dmirror_run *run, u64 addr, u64 length,
+			  unsigned int access, struct dmirror_window *window);
+void dmirror_window_close(struct dmirror_window *window);
+unsigned int dmirror_pgtable_snapshot(struct dmirror_ctx *ctx, u64 addr,
+				      u8 *pages, unsigned int nr);
+
+/* engine.c */
+int dmirror_engines_start(struct dmirror_device *dev, unsigned int nr);
+void dmirror_engines_stop(struct dmirror_device *dev);
+void dmirror_run_queue(struct dmirror_device *dev, struct dmirror_run *run);
+void dmirror_run_put(struct dmirror_run *run);
+void dmirror_fault_work(struct work_struct *work);
+
+/* program.c */
+bool dmirror_program_valid(const struct hmm_dmirror_run *args);
+enum dmirror_step dmirror_program_step(struct dmirror_run *run);
+
+/* copy_engine.c */
+extern const struct hmm_devmem_ops dmirror_devmem_ops;
+int dmirror_copy_engine_start(struct dmirror_device *dev);
+void dmirror_copy_engine_stop(struct dmirror_device *dev);
+
+#endif /* _HMM_DMIRROR_H */
