@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What is measured: name, group, CPUs of the guest, title, function, parameter.
+ * bench_report.py reads this table too: name to title on one line.
+ */
+#include "bench.h"
+
+const struct row rows[] = {
+	{ "zero", "yardstick", 1, "clear_page()",
+	  measure_yardstick, HMM_BENCH_CLEAR },
+	{ "copy", "yardstick", 1, "copy_page()",
+	  measure_yardstick, HMM_BENCH_COPY },
+	{ "memcpy", "yardstick", 1, "memcpy() of a page",
+	  measure_yardstick, HMM_BENCH_MEMCPY },
+	{ "to-user", "yardstick", 1, "copy_to_user() of a page",
+	  measure_yardstick, HMM_BENCH_TO_USER },
+
+	{ "snapshot-4k", "core", 1, "snapshot, 4K pages",
+	  measure_snapshot, KIND_4K },
+	{ "snapshot-64k", "core", 1, "snapshot, 64K mTHP",
+	  measure_snapshot, KIND_64K },
+	{ "snapshot-thp", "core", 1, "snapshot, THP",
+	  measure_snapshot, KIND_THP },
+	{ "fault-4k", "core", 1, "fault holes, 4K pages",
+	  measure_fault, KIND_4K },
+	{ "fault-64k", "core", 1, "fault holes, 64K mTHP",
+	  measure_fault, KIND_64K },
+	{ "fault-thp", "core", 1, "fault holes, THP",
+	  measure_fault, KIND_THP },
+	{ "fault-first", "core", 1, "fault 2M of which the first page is missing",
+	  measure_fault_missing, 0 },
+	{ "fault-last", "core", 1, "fault 2M of which the last page is missing",
+	  measure_fault_missing, 511 },
+	{ "fault-zero", "core", 1, "write fault on zero pages of 8 PMDs",
+	  measure_fault_zero, 8 },
+	{ "to-device-4k", "core", 1, "to device, 4K pages",
+	  measure_to_device, KIND_4K },
+	{ "to-device-64k", "core", 1, "to device, 64K mTHP, first move",
+	  measure_to_device, KIND_64K },
+	{ "to-device-thp", "core", 1, "to device, THP",
+	  measure_to_device, KIND_THP },
+	{ "to-ram-4k", "core", 1, "to RAM, 4K pages",
+	  measure_to_ram, KIND_4K },
+	{ "to-ram-thp", "core", 1, "to RAM, THP",
+	  measure_to_ram, KIND_THP },
+	{ "mprotect", "core", 1, "mprotect of 4K",
+	  measure_mprotect, 0 },
+	{ "mprotect-512", "core", 1, "mprotect of 4K beside 512 small notifiers",
+	  measure_mprotect, 512 },
+	{ "hotplug", "core", 1, "add device memory",
+	  measure_hotplug, 0 },
+
+	{ "shootdown-4k", "tlb", 2, "TLB shootdowns, 2M of 4K pages to device",
+	  measure_shootdown, KIND_4K },
+	{ "shootdown-64k", "tlb", 2, "TLB shootdowns, 2M of 64K mTHP to device",
+	  measure_shootdown, KIND_64K },
+	{ "shootdown-thp", "tlb", 2, "TLB shootdowns, 2M of THP to device",
+	  measure_shootdown, KIND_THP },
+
+	{ "driver-read-4k", "driver", 1, "driver: device read, 4K pages",
+	  measure_driver_read, KIND_4K },
+	{ "driver-read-thp", "driver", 1, "driver: device read, THP",
+	  measure_driver_read, KIND_THP },
+	{ "driver-to-device-4k", "driver", 1, "driver: to device, 4K pages",
+	  measure_driver_to_device, KIND_4K },
+	{ "driver-to-device-thp", "driver", 1, "driver: to device, THP",
+	  measure_driver_to_device, KIND_THP },
+	{ "driver-to-ram-4k", "driver", 1, "driver: to RAM, 4K pages",
+	  measure_driver_to_ram, KIND_4K },
+	{ "driver-to-ram-thp", "driver", 1, "driver: to RAM, THP",
+	  measure_driver_to_ram, KIND_THP },
+	{ "driver-cpu-fault-4k", "driver", 1, "driver: CPU fault back, 4K pages",
+	  measure_driver_cpu_fault, KIND_4K },
+	{ "driver-cpu-fault-thp", "driver", 1, "driver: CPU fault back, THP",
+	  measure_driver_cpu_fault, KIND_THP },
+};
+
+const size_t nr_rows = ARRAY_SIZE(rows);
