@@ -1,0 +1,143 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Runs tests and prints the verdict.
+#
+#   test.sh all          everything: KUnit and kselftests in the patched debug
+#                        kernel, kselftests with our modules in the unmodified
+#                        debug kernel, the tests of these scripts
+#   test.sh kunit        KUnit only, one suite with SUITE=
+#   test.sh selftest     kselftests only, one program with TEST=
+#   test.sh scripts      the tests of these scripts only
+#
+# DEBUG=0 takes the release kernels (not for "all").
+#
+# The last line is "hmm: N passed, N failed, N skipped".  Exit status: 0 nothing
+# failed, 1 something did or could not run, 2 wrong arguments.
+
+. "$(dirname "$0")/lib.sh"
+
+usage()
+{
+	sed -n '5,/^# failed/p' "$0" | sed 's/^# \{0,1\}//'
+	echo
+	echo "suites:   $(suites)"
+	echo "programs: $(programs)"
+}
+
+# The KUnit suites, from their source.
+suites()
+{
+	find "$HMM_ROOT/mm/hmm/tests" -name '*.c' -exec awk -F'"' '
+		/^static struct kunit_suite / { inside = 1 }
+		/^}/ { inside = 0 }
+		inside && /\.name = / { print $2 }' {} + | sort | tr '\n' ' '
+}
+
+# The kselftests, from their Makefile.
+programs()
+{
+	sed -n 's/^TEST_GEN_PROGS *[:+]*= *//p' \
+		"$HMM_ROOT/tools/testing/selftests/hmm/Makefile" | tr '\n' ' '
+}
+
+mode=${1:-}
+[ $# -eq 1 ] || usage_error "which tests?"
+list_has "$mode" "all kunit selftest scripts" || usage_error "unknown argument: $mode"
+SUITE=${SUITE:-} TEST=${TEST:-}
+if [ -n "$SUITE" ] && ! list_has "$SUITE" "$(suites)"; then
+	usage_error "unknown SUITE=$SUITE"
+fi
+if [ -n "$TEST" ] && ! list_has "$TEST" "$(programs)"; then
+	usage_error "unknown TEST=$TEST"
+fi
+variant=debug
+if [ "${DEBUG:-1}" = 0 ]; then
+	[ "$mode" != all ] || usage_error "test.sh all takes the debug kernel: DEBUG=0 is for kunit and selftest"
+	variant=release
+fi
+
+passed=0 failed=0 skipped=0 finished=0
+verdict()
+{
+	# What stopped us half-way is a failure.
+	[ "$finished" = 1 ] || failed=$((failed + 1))
+	printf 'hmm: %d passed, %d failed, %d skipped\n' $passed $failed $skipped
+}
+on_exit verdict
+
+# add TITLE JUDGE-ARGS...
+add()
+{
+	local title=$1 out p f s
+
+	shift
+	out=$("$HMM_HARNESS/judge.sh" "$@") || :
+	read -r p f s < <(sed -n 's/^counts: //p' <<<"$out") || p=0 f=1 s=0
+	sed '/^counts: /d; s/^/  /' <<<"$out" | grep . || :
+	say "$title: $p passed, $f failed, $s skipped"
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+}
+
+# guest JOB OBJECTS KERNEL SUITES PROGRAMS TIMEOUT ENV...
+guest()
+{
+	local job=$1 objects=$2 image=$3/arch/x86/boot/bzImage out=$HMM_BUILD/guest/$1
+	local args=() p
+
+	args=(--env "HMM_SUITES=$4" --env "HMM_PROGRAMS=$5")
+	for p in "$objects"/{mm/hmm,mm/hmm/tests,drivers/char/hmm_dmirror,lib}/*.ko \
+		 "$3/lib/test_hmm.ko"; do
+		[ ! -f "$p" ] || args+=(--module "$p")
+	done
+	if [ -n "$5" ]; then
+		while IFS= read -r p; do
+			args+=(--program "$p")
+		done < <(find "$HMM_BUILD/programs" -maxdepth 1 -type f -perm -u+x)
+	fi
+	for p in "${@:7}"; do
+		args+=(--env "$p")
+	done
+	"$HMM_HARNESS/initramfs.sh" --out "$out.cpio.gz" --job "$HMM_QEMU/jobs/test" \
+		"${args[@]}"
+	say "tests \"$job\":${4:+ $4}${5:+ $5}"
+	"$HMM_HARNESS/boot.sh" --kernel "$image" --initrd "$out.cpio.gz" \
+		--out "$out" --timeout "$6" || :
+	add "tests \"$job\"" --result "$out/result" --console "$out/console.log" \
+		--guest --job "$job"
+}
+
+scripts()
+{
+	local log=$HMM_LOG/scripts.tap
+
+	run_logged "tests of the scripts" "$log" "$HMM_HARNESS/tests/run" || :
+	add "tests of the scripts" --result "$log"
+}
+
+patched=$HMM_BUILD/patched/$variant
+if [ "$mode" != scripts ]; then
+	"$HMM_HARNESS/setup.sh" --auto
+	"$HMM_HARNESS/get-kernel.sh"
+	"$HMM_HARNESS/overlay.sh"
+	"$HMM_HARNESS/build.sh" patched $variant
+	[ "$mode" = kunit ] || "$HMM_HARNESS/build.sh" programs
+fi
+job=full
+[ $variant = debug ] || job=release
+case $mode in
+all)
+	"$HMM_HARNESS/build.sh" ext debug
+	guest full "$patched" "$patched" "$(suites)" "$(programs)" 1800
+	guest external "$HMM_BUILD/ext/debug" "$HMM_BUILD/pristine/debug" \
+		"$(suites)" "$(programs)" 1800 HMM_UNMODIFIED_KERNEL=1
+	scripts ;;
+kunit)
+	guest $job "$patched" "$patched" "${SUITE:-$(suites)}" "" 900 ;;
+selftest)
+	guest $job "$patched" "$patched" "" "${TEST:-$(programs)}" 1800 ;;
+scripts)
+	scripts ;;
+esac
+finished=1
+[ "$failed" -eq 0 ]

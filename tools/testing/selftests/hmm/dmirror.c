@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * User library of the HMM dummy device, see dmirror.h.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "dmirror.h"
+
+/* No more devices than this are looked at. */
+#define MAX_DEVICES	64
+
+#define EVICT_TIMEOUT_MS	60000
+
+const char *dmirror_directory = "/dev";
+
+static uint64_t address(const void *pointer)
+{
+	return (uint64_t)(uintptr_t)pointer;
+}
+
+static int control(struct dmirror *dev, unsigned long request, void *arg)
+{
+	return ioctl(dev->fd, request, arg) < 0 ? -errno : 0;
+}
+
+int dmirror_open(struct dmirror *dev, unsigned int number)
+{
+	char path[4096];
+	int ret;
+
+	dev->fd = -1;
+	dev->number = number;
+	ret = snprintf(path, sizeof(path), "%s/hmm_dmirror%u",
+		       dmirror_directory, number);
+	if (ret >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+
+	dev->fd = open(path, O_RDWR | O_CLOEXEC);
+	if (dev->fd < 0)
+		return -errno;
+
+	ret = dmirror_info(dev, &dev->info);
+	if (ret)
+		dmirror_close(dev);
+	return ret;
+}
+
+int dmirror_open_memory(struct dmirror *dev, enum hmm_dmirror_memory memory,
+			unsigned int nth)
+{
+	unsigned int number;
+	int ret;
+
+	for (number = 0; number < MAX_DEVICES; number++) {
+		ret = dmirror_open(dev, number);
+		if (ret == -ENOENT)
+			break;
+		if (ret)
+			return ret;
+		if (dev->info.memory == memory && nth-- == 0)
+			return 0;
+		dmirror_close(dev);
+	}
+	return -ENODEV;
+}
+
+void dmirror_close(struct dmirror *dev)
+{
+	if (dev->fd >= 0)
+		close(dev->fd);
+	dev->fd = -1;
+}
+
+int dmirror_run(struct dmirror *dev, struct hmm_dmirror_run *run)
+{
+	int ret = control(dev, HMM_DMIRROR_RUN, run);
+
+	return ret ? ret : (int)run->status;
+}
+
+int dmirror_read(struct dmirror *dev, const void *addr, size_t length)
+{
+	struct hmm_dmirror_run run = {
+		.program = HMM_DMIRROR_READ,
+		.addr = address(addr),
+		.length = length,
+	};
+
+	return dmirror_run(dev, &run);
+}
+
+int dmirror_fill(struct dmirror *dev, void *addr, size_t length, uint64_t word)
+{
+	struct hmm_dmirror_run run = {
+		.program = HMM_DMIRROR_FILL,
+		.addr = address(addr),
+		.length = length,
+		.operand = word,
+	};
+
+	return dmirror_run(dev, &run);
+}
+
+int dmirror_sum(struct dmirror *dev, const void *addr, size_t length,
+		uint64_t *sum)
+{
+	struct hmm_dmirror_run run = {
+		.program = HMM_DMIRROR_SUM,
+		.addr = address(addr),
+		.length = length,
+	};
+	int ret = dmirror_run(dev, &run);
+
+	*sum = run.result;
+	return ret;
+}
+
+int dmirror_copy(struct dmirror *dev, void *dst, const void *src,
+		 size_t length)
+{
+	struct hmm_dmirror_run run = {
+		.program = HMM_DMIRROR_COPY,
+		.addr = address(src),
+		.addr2 = address(dst),
+		.length = length,
+	};
+
+	return dmirror_run(dev, &run);
+}
+
+int dmirror_atomic_add(struct dmirror *dev, uint64_t *addr, uint64_t operand,
+		       uint64_t count, uint64_t *value)
+{
+	struct hmm_dmirror_run run = {
+		.program = HMM_DMIRROR_ATOMIC_ADD,
+		.addr = address(addr),
+		.operand = operand,
+		.count = count,
+	};
+	int ret = dmirror_run(dev, &run);
+
+	*value = run.result;
+	return ret;
+}
+
+int dmirror_chase(struct dmirror *dev, const void *heads, size_t count,
+		  size_t next, size_t word, size_t limit, uint64_t *sum,
+		  uint64_t *nodes)
+{
+	struct hmm_dmirror_run run = {
+		.program = HMM_DMIRROR_CHASE,
+		.addr = address(heads),
+		.length = limit,
+		.count = count,
+		.operand = next,
+		.operand2 = word,
+	};
+	int ret = dmirror_run(dev, &run);
+
+	*sum = run.result;
+	*nodes = run.result2;
+	return ret;
+}
+
+int dmirror_histogram(struct dmirror *dev, const void *text, size_t length,
+		      uint64_t *histogram)
+{
+	struct hmm_dmirror_run run = {
+		.program = HMM_DMIRROR_HISTOGRAM,
+		.addr = address(text),
+		.addr2 = address(histogram),
+		.length = length,
+	};
+
+	return dmirror_run(dev, &run);
+}
+
+int dmirror_word_count(struct dmirror *dev, const void *text, size_t length,
+		       uint64_t *words)
+{
+	struct hmm_dmirror_run run = {
+		.program = HMM_DMIRROR_WORD_COUNT,
+		.addr = address(text),
+		.length = length,
+	};
+	int ret = dmirror_run(dev, &run);
+
+	*words = run.result;
+	return ret;
+}
+
+int dmirror_migrate(struct dmirror *dev, const void *addr, size_t length,
+		    enum hmm_dmirror_target target,
+		    struct hmm_dmirror_migrate *result)
+{
+	struct hmm_dmirror_migrate migrate = {
+		.addr = address(addr),
+		.length = length,
+		.target = target,
+	};
+	int ret = control(dev, HMM_DMIRROR_MIGRATE, &migrate);
+
+	if (result)
+		*result = migrate;
+	return ret;
+}
+
+int dmirror_evict(struct dmirror *dev, uint64_t nr_pages, uint64_t *evicted)
+{
+	struct hmm_dmirror_evict evict = {
+		.nr_pages = nr_pages,
+		.timeout_ms = EVICT_TIMEOUT_MS,
+	};
+	int ret = control(dev, HMM_DMIRROR_EVICT, &evict);
+
+	*evicted = evict.evicted;
+	return ret;
+}
+
+int dmirror_snapshot(struct dmirror *dev, const void *addr, size_t length,
+		     unsigned char *pages)
+{
+	struct hmm_dmirror_snapshot snapshot = {
+		.addr = address(addr),
+		.length = length,
+		.pages = address(pages),
+	};
+
+	return control(dev, HMM_DMIRROR_SNAPSHOT, &snapshot);
+}
+
+int dmirror_stats(struct dmirror *dev, struct hmm_dmirror_stats *stats)
+{
+	return control(dev, HMM_DMIRROR_STATS, stats);
+}
+
+int dmirror_info(struct dmirror *dev, struct hmm_dmirror_info *info)
+{
+	return control(dev, HMM_DMIRROR_INFO, info);
+}
+
+int dmirror_inject(struct dmirror *dev, enum hmm_dmirror_injection what,
+		   unsigned int after, unsigned int count, unsigned int value)
+{
+	struct hmm_dmirror_inject inject = {
+		.what = what,
+		.after = after,
+		.count = count,
+		.value = value,
+	};
+
+	return control(dev, HMM_DMIRROR_INJECT, &inject);
+}
+
+const char *dmirror_strerror(int result)
+{
+	static const char * const text[] = {
+		[HMM_DMIRROR_STATUS_DONE] = "done",
+		[HMM_DMIRROR_STATUS_NO_ACCESS] = "no access to the address",
+		[HMM_DMIRROR_STATUS_READ_ONLY] = "write to a read-only mapping",
+		[HMM_DMIRROR_STATUS_NO_MEMORY] = "no memory for a device page fault",
+		[HMM_DMIRROR_STATUS_TIMEOUT] = "device page fault timed out",
+		[HMM_DMIRROR_STATUS_UNALIGNED] = "pointer to a word is not aligned",
+		[HMM_DMIRROR_STATUS_LIMIT] = "more nodes than allowed",
+		[HMM_DMIRROR_STATUS_DEVICE] = "the device failed",
+	};
+
+	if (result < 0)
+		return strerror(-result);
+	if (result >= (int)(sizeof(text) / sizeof(text[0])))
+		return "unknown status";
+	return text[result];
+}
+
+const char *dmirror_memory_name(enum hmm_dmirror_memory memory)
+{
+	switch (memory) {
+	case HMM_DMIRROR_MEMORY_NONE:
+		return "no memory";
+	case HMM_DMIRROR_MEMORY_PRIVATE:
+		return "private memory";
+	case HMM_DMIRROR_MEMORY_CDM:
+		return "CDM";
+	}
+	return "unknown memory";
+}

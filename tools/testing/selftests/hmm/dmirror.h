@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * User library of the HMM dummy device: what the demonstration, the kselftests
+ * and the benchmarks share.
+ *
+ * Every function returns 0 (or what its comment says) on success and a negative
+ * errno on failure, see hmm_dmirror_uapi.h for what each errno means.
+ * Functions that run a device program return 0 if it ran to its end, a positive
+ * enum hmm_dmirror_status if the device stopped it, or a negative errno.
+ */
+#ifndef _SELFTESTS_HMM_DMIRROR_H
+#define _SELFTESTS_HMM_DMIRROR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hmm_dmirror_uapi.h"
+
+/* Directory of the device nodes, "/dev" unless a program changes it. */
+extern const char *dmirror_directory;
+
+/* An open device: one address space on it. */
+struct dmirror {
+	int fd;				/* -1 when closed */
+	unsigned int number;		/* N of /dev/hmm_dmirrorN */
+	struct hmm_dmirror_info info;	/* as it was when opened */
+};
+
+/* Open device @number. -ENOENT if there is no such device. */
+int dmirror_open(struct dmirror *dev, unsigned int number);
+
+/*
+ * Open the @nth device, counted from 0, that has @memory. -ENODEV if there are
+ * not so many, otherwise the errno of a device that could not be opened.
+ */
+int dmirror_open_memory(struct dmirror *dev, enum hmm_dmirror_memory memory,
+			unsigned int nth);
+
+/* Close the device; nothing happens if it is closed already. */
+void dmirror_close(struct dmirror *dev);
+
+/* Run a device program as described by @run. */
+int dmirror_run(struct dmirror *dev, struct hmm_dmirror_run *run);
+
+/* Read @length bytes at @addr and forget them. */
+int dmirror_read(struct dmirror *dev, const void *addr, size_t length);
+
+/* Write @word to each of the @length / 8 words at @addr. */
+int dmirror_fill(struct dmirror *dev, void *addr, size_t length, uint64_t word);
+
+/* Add up the @length / 8 words at @addr. */
+int dmirror_sum(struct dmirror *dev, const void *addr, size_t length,
+		uint64_t *sum);
+
+/* Copy @length bytes from @src to @dst. */
+int dmirror_copy(struct dmirror *dev, void *dst, const void *src,
+		 size_t length);
+
+/* Add @operand to the word at @addr @count times; @value: after the last one. */
+int dmirror_atomic_add(struct dmirror *dev, uint64_t *addr, uint64_t operand,
+		       uint64_t count, uint64_t *value);
+
+/*
+ * Follow the @count chains whose first nodes @heads points to, at most @limit
+ * nodes. A node has its next pointer at byte @next and a word at byte @word.
+ * @sum: of these words, @nodes: how many nodes there are.
+ */
+int dmirror_chase(struct dmirror *dev, const void *heads, size_t count,
+		  size_t next, size_t word, size_t limit, uint64_t *sum,
+		  uint64_t *nodes);
+
+/* Add the number of occurrences of each byte to the 256 words at @histogram. */
+int dmirror_histogram(struct dmirror *dev, const void *text, size_t length,
+		      uint64_t *histogram);
+
+/* Count the words, runs of ASCII letters and digits. */
+int dmirror_word_count(struct dmirror *dev, const void *text, size_t length,
+		       uint64_t *words);
+
+/*
+ * Migrate whole pages. @result receives the counts, after a failure as well;
+ * it may be NULL.
+ */
+int dmirror_migrate(struct dmirror *dev, const void *addr, size_t length,
+		    enum hmm_dmirror_target target,
+		    struct hmm_dmirror_migrate *result);
+
+/* Bring @nr_pages (~0: all) of the device's memory back to RAM. */
+int dmirror_evict(struct dmirror *dev, uint64_t nr_pages, uint64_t *evicted);
+
+/* Read the device page table: one byte of HMM_DMIRROR_PAGE_* for each page. */
+int dmirror_snapshot(struct dmirror *dev, const void *addr, size_t length,
+		     unsigned char *pages);
+
+/* Read the counters. */
+int dmirror_stats(struct dmirror *dev, struct hmm_dmirror_stats *stats);
+
+/* Read what the device is and how much of its memory is in use now. */
+int dmirror_info(struct dmirror *dev, struct hmm_dmirror_info *info);
+
+/* Make @count jobs fail after @after that succeed; @count 0 ends it. */
+int dmirror_inject(struct dmirror *dev, enum hmm_dmirror_injection what,
+		   unsigned int after, unsigned int count, unsigned int value);
+
+/*
+ * What the result of a function that runs a device program means: the text of
+ * the status, or of the errno if it is negative.
+ */
+const char *dmirror_strerror(int result);
+
+/* The name of a kind of device memory. */
+const char *dmirror_memory_name(enum hmm_dmirror_memory memory);
+
+#endif /* _SELFTESTS_HMM_DMIRROR_H */

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the HMM kselftests share. Include it once in each test program.
+ */
+#ifndef _SELFTESTS_HMM_DMIRROR_TEST_H
+#define _SELFTESTS_HMM_DMIRROR_TEST_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "dmirror.h"
+
+/* A debug kernel under emulation is slow: this only ends what hangs. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	600
+
+#define KIB			1024UL
+#define MIB			(1024 * KIB)
+#define HUGE			(2 * MIB)
+
+#define NONE			HMM_DMIRROR_MEMORY_NONE
+#define PRIVATE			HMM_DMIRROR_MEMORY_PRIVATE
+#define CDM			HMM_DMIRROR_MEMORY_CDM
+
+#define MAPPED			HMM_DMIRROR_PAGE_MAPPED
+#define LARGE			HMM_DMIRROR_PAGE_LARGE
+#define IN_DEVICE		(HMM_DMIRROR_PAGE_PRIVATE | \
+				 HMM_DMIRROR_PAGE_CDM)
+
+/*
+ * Open the @nth device with @memory in a fixture's setup; if there is none,
+ * skip the test with @statement (return).
+ */
+#define OPEN_OR_SKIP(statement, dev, memory, nth) do { \
+	int __open = dmirror_open_memory(dev, memory, nth); \
+	if (__open == -ENODEV) \
+		SKIP(statement, "hmm_dmirror has too few devices: %s, %s", \
+		     #memory, #nth); \
+	ASSERT_EQ(0, __open); \
+} while (0)
+
+static inline size_t page_size(void)
+{
+	return sysconf(_SC_PAGESIZE);
+}
+
+/* A private anonymous mapping without huge pages, or NULL. */
+static inline void *map_pages(size_t nr)
+{
+	size_t length = nr * page_size();
+	void *map = mmap(NULL, length, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (map == MAP_FAILED)
+		return NULL;
+	madvise(map, length, MADV_NOHUGEPAGE);
+	return map;
+}
+
+/* Like map_pages(), but @length bytes at a multiple of HUGE, with huge pages. */
+static inline void *map_huge(size_t length)
+{
+	char *map = mmap(NULL, length + HUGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *start;
+
+	if (map == MAP_FAILED)
+		return NULL;
+	start = (char *)(((uintptr_t)map + HUGE - 1) & ~(HUGE - 1));
+	if (start != map)
+		munmap(map, start - map);
+	munmap(start + length, map + HUGE - start);
+	return madvise(start, length, MADV_HUGEPAGE) ? NULL : start;
+}
+
+/* Words that are different at each place and for each @seed. */
+static inline uint64_t pattern(uint64_t seed, size_t word)
+{
+	return (seed << 32) + word * 0x9e3779b97f4a7c15ull + 1;
+}
+
+static inline void fill(void *start, size_t length, uint64_t seed)
+{
+	volatile uint64_t *words = start;
+	size_t i;
+
+	for (i = 0; i < length / sizeof(*words); i++)
+		words[i] = pattern(seed, i);
+}
+
+/* The number of words that are not what fill() wrote. */
+static inline size_t differences(const void *start, size_t length,
+				 uint64_t seed)
+{
+	const volatile uint64_t *words = start;
+	size_t i, nr = 0;
+
+	for (i = 0; i < length / sizeof(*words); i++)
+		nr += words[i] != pattern(seed, i);
+	return nr;
+}
+
+/* The number of words that are not @word. */
+static inline size_t others(const void *start, size_t length, uint64_t word)
+{
+	const volatile uint64_t *words = start;
+	size_t i, nr = 0;
+
+	for (i = 0; i < length / sizeof(*words); i++)
+		nr += words[i] != word;
+	return nr;
+}
+
+/* What SUM finds in what fill() wrote. */
+static inline uint64_t pattern_sum(size_t length, uint64_t seed)
+{
+	uint64_t sum = 0;
+	size_t i;
+
+	for (i = 0; i < length / sizeof(uint64_t); i++)
+		sum += pattern(seed, i);
+	return sum;
+}
+
+/* How many pages have all of @flags in the device page table, or -errno. */
+static inline long mapped(struct dmirror *dev, const void *start,
+			  size_t length, unsigned char flags)
+{
+	size_t nr = length / page_size(), i;
+	unsigned char *pages = malloc(nr);
+	long found = 0;
+	int ret;
+
+	if (!pages)
+		return -ENOMEM;
+	ret = dmirror_snapshot(dev, start, length, pages);
+	for (i = 0; i < nr; i++)
+		found += (pages[i] & flags) == flags;
+	free(pages);
+	return ret ? ret : found;
+}
+
+/* The HMM_DMIRROR_PAGE_* of one page, or -errno. */
+static inline int page_flags(struct dmirror *dev, const void *page)
+{
+	unsigned char flags = 0;
+	int ret = dmirror_snapshot(dev, page, page_size(), &flags);
+
+	return ret ? ret : flags;
+}
+
+/* Migrate; the counts go to the three pointers. */
+static inline int migrate(struct dmirror *dev, void *start, size_t length,
+			  enum hmm_dmirror_target target,
+			  struct hmm_dmirror_migrate *result)
+{
+	memset(result, 0xff, sizeof(*result));
+	return dmirror_migrate(dev, start, length, target, result);
+}
+
+/* Is the kernel's own page for this address a transparent huge page? */
+static inline bool is_huge(const void *addr)
+{
+	unsigned long start, end, kib, at = (unsigned long)addr;
+	bool here = false, huge = false;
+	FILE *smaps = fopen("/proc/self/smaps", "r");
+	char line[512];
+
+	while (smaps && fgets(line, sizeof(line), smaps)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			here = at >= start && at < end;
+		else if (here && sscanf(line, "AnonHugePages: %lu", &kib) == 1)
+			huge = kib != 0;
+	}
+	if (smaps)
+		fclose(smaps);
+	return huge;
+}
+
+/* How a child ended: its exit status, or 256 plus the signal. */
+static inline int child_status(pid_t child)
+{
+	int status;
+
+	if (waitpid(child, &status, 0) != child)
+		return -errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) :
+				   256 + WTERMSIG(status);
+}
+
+#endif /* _SELFTESTS_HMM_DMIRROR_TEST_H */

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+#
+# Functions for the jobs that init runs in the guest; sourced by them.
+#
+#   plan N              starts the KTAP document: N results follow
+#   check NAME CMD...   runs CMD, its output as the nested document; result "ok"
+#                       for status 0, "ok # SKIP" for 4, otherwise "not ok"
+#   load_modules        hmm_helpers and, with $HMM_DEVICES, hmm_dmirror
+#   unload_modules      all of ours; fails if one stays
+#   kunit_suite SUITE   prints the results of a KUnit suite that has run
+#   splat_check         fails if the kernel complained since boot
+#   leak_check          fails if kmemleak finds something; skips without it
+#
+# A line of a nested document reaches the console too, so that a crash shows
+# what was running.
+
+HMM_NR=0
+HMM_DEVICES=${HMM_DEVICES-private:64M,private:64M,cdm@0x140000000:64M,none}
+
+plan()
+{
+	echo "KTAP version 1"
+	echo "1..$1"
+}
+
+check()
+{
+	_name=$1
+	shift
+	HMM_NR=$((HMM_NR + 1))
+	echo "guest: $_name" >/dev/console
+	rm -f /tmp/.status
+	{ "$@" 2>&1; echo $? >/tmp/.status; } |
+	while IFS= read -r _line || [ -n "$_line" ]; do
+		printf '    %s\n' "$_line"
+		printf 'guest: | %s\n' "$_line" >/dev/console
+	done
+	_status=$(cat /tmp/.status)
+	case $_status in
+	0) echo "ok $HMM_NR $_name" ;;
+	4) echo "ok $HMM_NR $_name # SKIP" ;;
+	*)
+		echo "# $_name: exit status $_status"
+		echo "not ok $HMM_NR $_name" ;;
+	esac
+}
+
+load_modules()
+{
+	insmod /lib/hmm/hmm_helpers.ko || return 1
+	[ -z "$HMM_DEVICES" ] || insmod /lib/hmm/hmm_dmirror.ko devices="$HMM_DEVICES"
+}
+
+unload_modules()
+{
+	_rc=0
+	for _m in hmm_kunit hmm_dmirror hmm_helpers; do
+		# An engine may let go of a closed file some time later.
+		_i=0
+		while grep -q "^$_m " /proc/modules && ! rmmod $_m; do
+			_i=$((_i + 1))
+			[ $_i -lt 50 ] || return 1
+			usleep 100000
+		done
+	done
+	if grep '^hmm_' /proc/modules | sed 's/^/# still loaded: /' | grep .; then
+		_rc=1
+	fi
+	return $_rc
+}
+
+kunit_suite()
+{
+	if [ ! -f "/sys/kernel/debug/kunit/$1/results" ]; then
+		echo "# no such suite in the module: $1"
+		return 1
+	fi
+	cat "/sys/kernel/debug/kunit/$1/results"
+}
+
+# The words of a kernel complaint; harness/judge.sh looks for them, too.
+HMM_SPLATS='WARNING:|BUG:|Oops|KASAN|possible .* detected|suspicious RCU|INFO: (task|rcu|trying|possible)|ODEBUG|cut here|refcount_t:|general protection|unable to handle|Kernel panic|bad: scheduling|held lock freed|invoked oom-killer'
+
+splat_check()
+{
+	_rc=0
+	if dmesg | grep -E "$HMM_SPLATS" | sed 's/^/# /' | grep .; then
+		_rc=1
+	fi
+	# Bits: bad page, oops, warning, soft lockup.
+	_taint=$(cat /proc/sys/kernel/tainted)
+	if [ $((_taint & (1 << 5 | 1 << 7 | 1 << 9 | 1 << 14))) -ne 0 ]; then
+		echo "# the kernel is tainted: $_taint"
+		_rc=1
+	fi
+	# lockdep turns itself off with its first report
+	if [ -f /proc/lockdep_stats ] &&
+	   ! grep -q 'debug_locks: *1$' /proc/lockdep_stats; then
+		echo "# lockdep is off"
+		_rc=1
+	fi
+	return $_rc
+}
+
+leak_check()
+{
+	_f=/sys/kernel/debug/kmemleak
+	if [ ! -f $_f ]; then
+		echo "# this kernel has no kmemleak"
+		return 4
+	fi
+	# An object must be some seconds old, and unreferenced in two scans.
+	sleep 6
+	echo scan >$_f || return 1
+	sleep 1
+	echo scan >$_f || return 1
+	if sed 's/^/# /' $_f | head -n 200 | grep .; then
+		return 1
+	fi
+}
