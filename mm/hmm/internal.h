@@ -4,8 +4,8 @@
  *
  *   mmap_lock
  *     driver's address-space lock, dma_resv
- *       folio locks (taken by trylock inside migration)
- *         hmm_devmem.srcu (read side)
+ *       hmm_devmem.srcu (read side; for a CPU fault inside the folio locks)
+ *         folio locks (taken by trylock inside migration)
  *           fs_reclaim
  *             mmu_notifier_invalidate_range_start
  *               hmm_mirror_notifier.update_lock
@@ -26,6 +26,7 @@
 #include <linux/workqueue.h>
 
 struct gen_pool;
+struct migrate_vma;
 
 /* Base pages in the unit of migration and of invalidation, a page table. */
 #define HMM_PMD_PAGES	(PMD_SIZE >> PAGE_SHIFT)
@@ -98,6 +99,39 @@ void hmm_devmem_leave(struct hmm_devmem *devmem, int idx);
 unsigned int hmm_devmem_alloc_pages(struct hmm_devmem *devmem, unsigned int nr,
 				    struct page **pages);
 void hmm_devmem_free_pages(struct page **pages, unsigned int nr);
+
+/**
+ * struct hmm_migration - working memory for one migration step
+ * @max: base pages in a step at most
+ * @src: core's source entries, see below
+ * @dst: core's destination entries
+ * @reserved: device pages taken for the step
+ * @copies: pages to copy, one run for each devmem
+ * @clears: pages to clear
+ * @nr_copies: entries in @copies
+ * @nr_clears: entries in @clears
+ *
+ * @src and @dst are twice as long as the step: if the page table vanishes while
+ * migrate_vma_collect_pmd() splits a folio in it, the core enters the range a
+ * second time, after the entries it has.
+ */
+struct hmm_migration {
+	unsigned long max;
+	unsigned long *src;
+	unsigned long *dst;
+	struct page **reserved;
+	struct hmm_devmem_copy *copies;
+	struct hmm_devmem_copy *clears;
+	unsigned int nr_copies;
+	unsigned int nr_clears;
+};
+
+struct hmm_migration *hmm_migration_alloc(unsigned long nr);
+int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
+			   const struct migrate_vma *args);
+int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages);
+unsigned long hmm_migrate_book_ram(struct hmm_migration *m,
+				   unsigned long npages);
 
 vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf);
 unsigned long hmm_migrate_evict(struct hmm_devmem *devmem,

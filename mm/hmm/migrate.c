@@ -24,33 +24,7 @@
 /* A CPU fault brings back what lies beside the faulting page, too. */
 #define HMM_CPU_FAULT_AROUND	SZ_64K
 
-/**
- * struct hmm_migration - working memory for one migration step
- * @max: base pages in a step at most
- * @src: core's source entries, see below
- * @dst: core's destination entries
- * @reserved: device pages taken for the step
- * @copies: pages to copy, one run for each devmem
- * @clears: pages to clear
- * @nr_copies: entries in @copies
- * @nr_clears: entries in @clears
- *
- * @src and @dst are twice as long as the step: if the page table vanishes while
- * migrate_vma_collect_pmd() splits a folio in it, the core enters the range a
- * second time, after the entries it has.
- */
-struct hmm_migration {
-	unsigned long max;
-	unsigned long *src;
-	unsigned long *dst;
-	struct page **reserved;
-	struct hmm_devmem_copy *copies;
-	struct hmm_devmem_copy *clears;
-	unsigned int nr_copies;
-	unsigned int nr_clears;
-};
-
-static struct hmm_migration *hmm_migration_alloc(unsigned long nr)
+struct hmm_migration *hmm_migration_alloc(unsigned long nr)
 {
 	struct hmm_migration *m;
 
@@ -285,8 +259,8 @@ static bool hmm_migrate_src_ok(struct folio *src, struct folio *fault_folio)
  * allocated for their address, by its VMA's NUMA policy.
  * Return 0, or -ENOMEM if a page that was asked for did not get one.
  */
-static int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
-				  const struct migrate_vma *args)
+int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
+			   const struct migrate_vma *args)
 {
 	struct folio *fault_folio = args && args->fault_page ?
 				    page_folio(args->fault_page) : NULL;
@@ -326,7 +300,7 @@ static int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
  * Copy device pages to their destinations in RAM, the pages of each devmem as
  * one job.  Drops the destinations that failed.
  */
-static int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages)
+int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages)
 {
 	unsigned long i = 0;
 	int ret = 0;
@@ -376,8 +350,8 @@ static int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages)
 }
 
 /* Book what was committed, for the caller and for each devmem. */
-static unsigned long hmm_migrate_book_ram(struct hmm_migration *m,
-					   unsigned long npages)
+unsigned long hmm_migrate_book_ram(struct hmm_migration *m,
+				   unsigned long npages)
 {
 	unsigned long i, moved = 0;
 
@@ -643,107 +617,4 @@ vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf)
 	if (ret == VM_FAULT_SIGBUS)
 		ret = hmm_migrate_fault_range(vmf, addr, addr + PAGE_SIZE);
 	return ret;
-}
-
-/* One step of eviction: the page frames in @m->src, whoever maps them. */
-static unsigned long hmm_migrate_evict_step(struct hmm_migration *m,
-					    unsigned long nr, int *err)
-{
-	unsigned long moved;
-	int ret;
-
-	memset(m->dst, 0, nr * sizeof(*m->dst));
-	migrate_device_pfns(m->src, nr);
-
-	*err = hmm_migrate_choose_ram(m, nr, NULL);
-	ret = hmm_migrate_fill_ram(m, nr);
-	if (ret)
-		*err = ret;
-
-	migrate_device_pages(m->src, m->dst, nr);
-	moved = hmm_migrate_book_ram(m, nr);
-	migrate_device_finalize(m->src, m->dst, nr);
-	return moved;
-}
-
-/* Evict the @nr pages in @m->reserved. */
-static unsigned long hmm_migrate_evict_pages(struct hmm_migration *m,
-					     unsigned long nr, int *err)
-{
-	unsigned long moved, i;
-
-	for (i = 0; i < nr; i++)
-		m->src[i] = page_to_pfn(m->reserved[i]);
-	moved = hmm_migrate_evict_step(m, nr, err);
-	if (*err != -EIO || nr == 1)
-		return moved;
-
-	/* One bad page must not keep the others. */
-	for (i = 0; i < nr; i++) {
-		m->src[0] = page_to_pfn(m->reserved[i]);
-		moved += hmm_migrate_evict_step(m, 1, err);
-	}
-	return moved;
-}
-
-/*
- * Evict @nr_pages, beginning where the last eviction ended.  Goes round until
- * enough is evicted, nothing is in use, the time is over or the devmem leaves
- * the state @worst.  A devmem that is being removed does not give up early.
- */
-unsigned long hmm_migrate_evict(struct hmm_devmem *devmem,
-				unsigned long nr_pages, unsigned long deadline,
-				enum hmm_devmem_state worst)
-{
-	unsigned long total = hmm_devmem_nr_pages(devmem);
-	unsigned long base = PHYS_PFN(devmem->pgmap.range.start);
-	bool removing = worst != HMM_DEVMEM_LIVE;
-	unsigned long evicted = 0, round_evicted = 0;
-	struct hmm_migration *m;
-	int idx;
-
-	m = hmm_migration_alloc(HMM_PMD_PAGES);
-	if (!m)
-		m = hmm_migration_alloc(1);
-	if (!m)
-		return 0;
-
-	while (evicted < nr_pages && atomic_long_read(&devmem->refs) > 1) {
-		unsigned long index = READ_ONCE(devmem->evict_cursor);
-		unsigned long wanted = min(m->max, nr_pages - evicted);
-		unsigned long nr = 0, moved = 0;
-		int err = 0;
-
-		if (!hmm_devmem_enter(devmem, worst, &idx))
-			break;
-		while (nr < wanted) {
-			index = find_next_bit(devmem->resident, total, index);
-			if (index >= total)
-				break;
-			m->reserved[nr++] = pfn_to_page(base + index++);
-		}
-		if (nr)
-			moved = hmm_migrate_evict_pages(m, nr, &err);
-		hmm_devmem_leave(devmem, idx);
-
-		evicted += moved;
-		round_evicted += moved;
-		if (time_after(jiffies, deadline))
-			break;
-		if (!removing && (err == -ENOMEM || fatal_signal_pending(current)))
-			break;
-
-		if (index < total) {
-			WRITE_ONCE(devmem->evict_cursor, index);
-		} else {
-			WRITE_ONCE(devmem->evict_cursor, 0);
-			/* Whoever holds what is left needs time to let go. */
-			if (!round_evicted)
-				schedule_timeout_uninterruptible(1);
-			round_evicted = 0;
-		}
-		cond_resched();
-	}
-	kvfree(m);
-	return evicted;
 }

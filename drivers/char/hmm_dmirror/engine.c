@@ -18,18 +18,21 @@
 
 void dmirror_run_put(struct dmirror_run *run)
 {
-	struct dmirror_ctx *ctx = run->ctx;
-
-	if (!refcount_dec_and_test(&run->refs))
-		return;
-	kfree(run);
-	/* This may be a fault worker of ctx, which cannot wait for itself. */
-	if (refcount_dec_and_test(&ctx->refs))
-		queue_work(dmirror_wq, &ctx->destroy_work);
+	if (refcount_dec_and_test(&run->refs))
+		kfree(run);
 }
 
 static void dmirror_run_finish(struct dmirror_run *run)
 {
+	struct dmirror_ctx *ctx = run->ctx;
+
+	/*
+	 * Before the ioctl returns, so that a close() right after it is the
+	 * last.  Otherwise the file is closed already, and this may be a fault
+	 * worker of ctx, which cannot wait for itself.
+	 */
+	if (refcount_dec_and_test(&ctx->refs))
+		queue_work(dmirror_wq, &ctx->destroy_work);
 	complete(&run->done);
 	dmirror_run_put(run);
 }
