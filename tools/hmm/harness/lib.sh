@@ -139,6 +139,7 @@ tool_package()
 	ld | readelf) echo binutils ;;
 	flock) echo util-linux ;;
 	timeout) echo coreutils ;;
+	sphinx-build) echo python3-sphinx ;;
 	*) echo "$1" ;;
 	esac
 }

@@ -23,7 +23,7 @@ required="gcc make ld flex bison bc perl python3 git awk cpio gzip xz flock
 	  timeout find readelf libelf-headers libssl-headers libc-static
 	  busybox-static qemu-system-x86_64"
 # ... and these are used if they are there.
-optional="ccache sparse shellcheck"
+optional="ccache sparse shellcheck sphinx-build"
 # Only the kernel source package needs these.
 debian="apt-get dpkg-deb debian-archive-keyring"
 
