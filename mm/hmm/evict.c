@@ -30,9 +30,18 @@ static unsigned long hmm_migrate_evict_step(struct hmm_migration *m,
 	return moved;
 }
 
+/* Is it time to give up?  A devmem that is being removed minds no signal. */
+static bool hmm_evict_expired(unsigned long deadline, bool removing)
+{
+	return time_after(jiffies, deadline) ||
+	       (!removing && fatal_signal_pending(current));
+}
+
 /* Evict the @nr pages in @m->reserved. */
 static unsigned long hmm_migrate_evict_pages(struct hmm_migration *m,
-					     unsigned long nr, int *err)
+					     unsigned long nr,
+					     unsigned long deadline,
+					     bool removing, int *err)
 {
 	unsigned long moved, i;
 
@@ -43,7 +52,9 @@ static unsigned long hmm_migrate_evict_pages(struct hmm_migration *m,
 		return moved;
 
 	/* One bad page must not keep the others. */
-	for (i = 0; i < nr; i++) {
+	for (i = 0; i < nr && *err != -ENOMEM; i++) {
+		if (hmm_evict_expired(deadline, removing))
+			break;
 		m->src[0] = page_to_pfn(m->reserved[i]);
 		moved += hmm_migrate_evict_step(m, 1, err);
 	}
@@ -87,20 +98,18 @@ unsigned long hmm_migrate_evict(struct hmm_devmem *devmem,
 			m->reserved[nr++] = pfn_to_page(base + index++);
 		}
 		if (nr)
-			moved = hmm_migrate_evict_pages(m, nr, &err);
+			moved = hmm_migrate_evict_pages(m, nr, deadline,
+							removing, &err);
 		hmm_devmem_leave(devmem, idx);
 
 		evicted += moved;
 		round_evicted += moved;
-		if (time_after(jiffies, deadline))
-			break;
-		if (!removing && (err == -ENOMEM || fatal_signal_pending(current)))
+		WRITE_ONCE(devmem->evict_cursor, index < total ? index : 0);
+		if (hmm_evict_expired(deadline, removing) ||
+		    (!removing && err == -ENOMEM))
 			break;
 
-		if (index < total) {
-			WRITE_ONCE(devmem->evict_cursor, index);
-		} else {
-			WRITE_ONCE(devmem->evict_cursor, 0);
+		if (index >= total) {
 			/* Whoever holds what is left needs time to let go. */
 			if (!round_evicted)
 				schedule_timeout_uninterruptible(1);

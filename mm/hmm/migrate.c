@@ -203,16 +203,19 @@ static int hmm_migrate_step_to_device(struct hmm_devmem *devmem,
 
 	args->flags = MIGRATE_VMA_SELECT_SYSTEM;
 
-	/* Before the sources are locked: making room may take long. */
-	nr_reserved = hmm_devmem_alloc_pages(devmem, nr, m->reserved);
-
-	err = hmm_migrate_collect(m, args);
-	if (err) {
-		hmm_devmem_free_pages(m->reserved, nr_reserved);
-		hmm_migrate_account(result, 0, 0, nr);
+	if (hmm_migrate_collect(m, args)) {
 		/* A VMA that the core does not migrate: left. */
+		hmm_migrate_account(result, 0, 0, nr);
 		return 0;
 	}
+
+	/*
+	 * Now that it is known how many are needed: frames kept by those who
+	 * need none would be missing elsewhere.
+	 */
+	nr_reserved = hmm_devmem_alloc_pages(devmem,
+					     min(args->cpages, args->npages),
+					     m->reserved);
 
 	if (!hmm_migrate_choose_device(m, args->npages, nr_reserved))
 		ret = -ENOSPC;
@@ -277,8 +280,10 @@ int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
 		src = page_folio(page);
 		if (!hmm_migrate_src_ok(src, fault_folio))
 			continue;
-		/* What a fault brings along is not worth an OOM kill. */
-		if (fault_folio && src != fault_folio)
+		/* Only the page that a CPU waits for is worth an OOM kill. */
+		if (!fault_folio)
+			gfp |= __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
+		else if (src != fault_folio)
 			gfp |= __GFP_NORETRY | __GFP_NOWARN;
 		if (args)
 			dst = vma_alloc_folio(gfp, 0, args->vma,
@@ -286,9 +291,10 @@ int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
 		else
 			dst = folio_alloc(gfp, 0);
 		if (!dst) {
-			if (!(gfp & __GFP_NORETRY))
-				ret = -ENOMEM;
-			continue;
+			if (gfp & __GFP_NORETRY)
+				continue;
+			ret = -ENOMEM;
+			break;
 		}
 		folio_lock(dst);
 		m->dst[i] = migrate_pfn(folio_pfn(dst));

@@ -189,18 +189,12 @@ static int __init dmirror_memory_add(struct dmirror_device *dev)
 /* Undoes any part of dmirror_device_create(); no file is open. */
 static void dmirror_device_destroy(struct dmirror_device *dev)
 {
-	bool lost = false;
-
 	dmirror_engines_stop(dev);
-	if (dev->devmem)
-		lost = hmm_devmem_remove(dev->devmem, DMIRROR_REMOVE_TIMEOUT_MS);
+	if (dev->devmem &&
+	    hmm_devmem_remove(dev->devmem, DMIRROR_REMOVE_TIMEOUT_MS))
+		pr_warn("%s: lost pages that are still in use\n", dev->name);
 	dmirror_copy_engine_stop(dev);
 	vfree(dev->storage);
-	if (lost) {
-		/* Name and owner tag of what is left: give up the memory. */
-		pr_warn("%s: lost pages that are still in use\n", dev->name);
-		return;
-	}
 	kfree(dev);
 }
 

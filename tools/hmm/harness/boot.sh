@@ -144,7 +144,7 @@ if [ "$warn" = 1 ]; then
 fi
 # TCG hands the host's TSC through, but a guest on a busy host measures it wrong,
 # by a factor of 40, and its clock runs as fast.  Bogomips are twice the TSC's MHz.
-if [ $accel = tcg ]; then
+if [ "$accel" = tcg ]; then
 	cmdline+=" $(awk -F: '/^bogomips/ {
 		printf "tsc_early_khz=%d", $2 * 500; exit }' /proc/cpuinfo)"
 fi
