@@ -100,6 +100,9 @@ build_kernel()
 		run_logged "copying the pristine objects" "$HMM_LOG/objects.log" \
 			cp -a "$old" "$obj.new" || exit 1
 		mv "$obj.new" "$obj"
+		# What a patch changed must be newer than the objects from before.
+		(cd "$tree" && sed -n 's|^+++ b/||p' "$HMM_ROOT"/patches/*.patch |
+			sort -u | xargs -r touch -c)
 	fi
 	configure "$name" "$variant"
 	run_logged "building $name $variant" "$HMM_LOG/build-$name-$variant.log" \
