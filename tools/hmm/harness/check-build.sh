@@ -198,16 +198,42 @@ section_sizes()
 	size -A "$1" | awk '$1 ~ /^\./ && $1 != ".comment" { print $1, $2 }'
 }
 
-# Every section must be as large as without the series.
+# The objects that a patch of kind "fix" changes, as paths in an object tree.
+fixed_objects()
+{
+	awk '!/^#/ && $3 == "fix" { print $1 }' "$HMM_ROOT/patches/series" |
+	while IFS= read -r p; do
+		sed -n 's|^+++ b/\(.*\)\.c$|./\1.o|p' "$HMM_ROOT/patches/$p"
+	done | sort -u
+}
+
+# object_sizes DIR: each object of the kernel proper with the size of its parts.
+object_sizes()
+{
+	(cd "$1" && find . -name '*.o' ! -name 'vmlinux*' ! -name '.*' \
+		! -path './tools/*' ! -path './arch/x86/boot/*' \
+		! -path './scripts/*' ! -path './init/version*' \
+		! -path './mm/hmm/*' ! -path './drivers/char/hmm_dmirror/*' \
+		-exec size {} +) | awk '$1 ~ /^[0-9]/ { print $6, $1, $2, $3 }' | sort
+}
+
+# Every section must be as large as without the series; with fixes to the kernel
+# in it, every object that they do not touch.
 check_size()
 {
-	local ours theirs
+	local fixed measure=section_sizes file=/vmlinux ours theirs
 
 	sed 's/=.*/=n/' "$HMM_QEMU/hmm.config" | grep '^CONFIG_' | link_kernel
-	ours=$(section_sizes "$PATCHED/matrix-link/vmlinux")
-	theirs=$(section_sizes "$PRISTINE/debug/vmlinux")
+	fixed=$(fixed_objects)
+	if [ -n "$fixed" ]; then
+		measure=object_sizes file=
+		echo "changed by fixes: $fixed"
+	fi
+	ours=$($measure "$PATCHED/matrix-link$file" | grep -vwF "${fixed:-no such object}")
+	theirs=$($measure "$PRISTINE/debug$file" | grep -vwF "${fixed:-no such object}")
 	[ -n "$theirs" ]
 	size "$PRISTINE/debug/vmlinux" "$PATCHED/matrix-link/vmlinux"
+	wc -l <<<"$theirs"
 	diff <(echo "$theirs") <(echo "$ours") || {
 		echo "the kernel with our options off differs (< unmodified, > ours)"
 		return 1

@@ -489,4 +489,50 @@ TEST_F(process, killed_while_copying)
 	kill_child(_metadata, self, true, 300);
 }
 
+/*
+ * The last process that maps the pages is gone before the device has copied
+ * them. It maps memory of its own, so that no rmap object outlives it.
+ */
+TEST_F(process, evicted_while_exiting)
+{
+	struct dmirror own;
+	uint64_t evicted;
+	int ready[2];
+	char byte, *data;
+	pid_t owner, killer;
+
+	if (getenv("HMM_UNMODIFIED_KERNEL"))
+		SKIP(return, "the unmodified kernel uses freed memory here");
+
+	ASSERT_EQ(0, pipe(ready));
+	owner = fork();
+	ASSERT_LE(0, owner);
+	if (!owner) {
+		data = map_pages(PAGES);
+		CHILD_CHECK(data);
+		fill(data, self->length, 1);
+		CHILD_CHECK(!dmirror_open(&own, self->dev.number));
+		CHILD_CHECK(!to_device(&own, data, self->length));
+		CHILD_CHECK(write(ready[1], "", 1) == 1);
+		pause();
+		_exit(1);
+	}
+	ASSERT_EQ(1, read(ready[0], &byte, 1));
+	ASSERT_EQ(0, dmirror_inject(&self->dev, HMM_DMIRROR_INJECT_COPY_DELAY,
+				    0, 1, 3000));
+	killer = fork();
+	ASSERT_LE(0, killer);
+	if (!killer) {
+		usleep(300000);
+		_exit(kill(owner, SIGKILL) ? 1 : 0);
+	}
+	ASSERT_EQ(0, dmirror_evict(&self->dev, ~0ULL, &evicted));
+	EXPECT_EQ(PAGES, evicted);
+	EXPECT_EQ(0, child_status(killer));
+	EXPECT_EQ(256 + SIGKILL, child_status(owner));
+	EXPECT_EQ(0, in_use(&self->dev));
+	close(ready[0]);
+	close(ready[1]);
+}
+
 TEST_HARNESS_MAIN
