@@ -91,14 +91,15 @@ check_checkpatch()
 	return $rc
 }
 
-# Signed-off-by: whoever posts the series adds it.
+# Signed-off-by: whoever posts the series adds it.  UNKNOWN_COMMIT_ID: the commit of
+# a Fixes: tag is looked up in a history of the kernel, and none is here.
 check_patches()
 {
 	local files
 
 	mapfile -t files < <(our_files 'patches/*.patch')
 	[ ${#files[@]} -gt 0 ]
-	run_checkpatch "" --no-signoff "${files[@]}"
+	run_checkpatch ,UNKNOWN_COMMIT_ID --no-signoff "${files[@]}"
 }
 
 check_kernel_doc()
