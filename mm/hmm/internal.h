@@ -105,7 +105,7 @@ void hmm_devmem_free_pages(struct page **pages, unsigned int nr);
  * @max: base pages in a step at most
  * @src: core's source entries, see below
  * @dst: core's destination entries
- * @reserved: device pages taken for the step
+ * @reserved: device pages taken for the step, or those to evict
  * @copies: pages to copy, one run for each devmem
  * @clears: pages to clear
  * @nr_copies: entries in @copies
