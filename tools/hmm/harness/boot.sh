@@ -21,6 +21,9 @@
 #                    The guest's init makes it swap and enables it
 #   --icount         virtual time: one instruction is one nanosecond, one CPU
 #                    runs at a time.  Implies TCG
+#   --disk MIB       size of a scratch disk with an ext2 file system, default 0,
+#                    none.  The guest's init mounts it at /disk
+#   --iommu          an Intel IOMMU, and the PCI device "edu" behind it
 #   --qemu ARG       one more argument for QEMU; may be repeated
 #   --no-panic-on-warn  a kernel warning does not end the guest
 #   --follow         copy the result to the terminal while it arrives
@@ -44,13 +47,13 @@ usage()
 }
 
 kernel='' initrd='' out='' timeout=600 memory=6G cpus=2 swap=1024
-icount=0 follow=0 interactive=0 warn=1 probe=0
+icount=0 follow=0 interactive=0 warn=1 probe=0 iommu=0 disk=0
 append=() extra=()
 
 while [ $# -gt 0 ]; do
 	case $1 in
 	--kernel | --initrd | --out | --timeout | --memory | --cpus | --append | \
-	--swap | --qemu)
+	--swap | --disk | --qemu)
 		need_arg "$1" $# ;;
 	esac
 	case $1 in
@@ -62,6 +65,8 @@ while [ $# -gt 0 ]; do
 	--cpus) cpus=$2; shift ;;
 	--append) append+=("$2"); shift ;;
 	--swap) swap=$2; shift ;;
+	--disk) disk=$2; shift ;;
+	--iommu) iommu=1 ;;
 	--icount) icount=1 ;;
 	--qemu) extra+=("$2"); shift ;;
 	--no-panic-on-warn) warn=0 ;;
@@ -75,7 +80,7 @@ done
 if [ -z "$kernel" ] || [ -z "$initrd" ] || [ -z "$out" ]; then
 	usage_error "--kernel, --initrd and --out are required"
 fi
-for n in "$timeout" "$cpus" "$swap"; do
+for n in "$timeout" "$cpus" "$swap" "$disk"; do
 	case $n in
 	'' | *[!0-9]*) usage_error "not a number: $n" ;;
 	esac
@@ -148,20 +153,39 @@ if [ "$accel" = tcg ]; then
 	cmdline+=" $(awk -F: '/^bogomips/ {
 		printf "tsc_early_khz=%d", $2 * 500; exit }' /proc/cpuinfo)"
 fi
+if [ "$iommu" = 1 ]; then
+	cmdline+=" intel_iommu=on"
+	# It has to come before the devices behind it.
+	extra=(-device intel-iommu -device edu ${extra[@]+"${extra[@]}"})
+fi
 cmdline+=" ${append[*]-}"
 
 cmd=(qemu-system-x86_64 -machine q35 -nodefaults -no-user-config -display none
      -no-reboot "${machine[@]}" -m "$memory" -smp "$cpus"
      -kernel "$kernel" -initrd "$initrd" -append "$cmdline"
+     ${extra[@]+"${extra[@]}"}
      -device virtio-serial-pci
      -chardev "file,id=result,path=$out/result"
      -device 'virtserialport,chardev=result,name=hmm.result')
+# The guest knows its disks by their serial numbers.
+add_disk()
+{
+	cmd+=(-drive "file=$out/$1.img,format=raw,if=none,id=$1,cache=unsafe"
+	      -device "virtio-blk-pci,drive=$1,serial=$1")
+}
 if [ "$swap" -gt 0 ]; then
 	on_exit "rm -f '$out/swap.img'"
 	truncate -s "${swap}M" "$out/swap.img"
-	cmd+=(-drive "file=$out/swap.img,format=raw,if=virtio,cache=unsafe")
+	add_disk swap
 fi
-cmd+=(${extra[@]+"${extra[@]}"})
+if [ "$disk" -gt 0 ]; then
+	need_tools mke2fs
+	on_exit "rm -f '$out/scratch.img'"
+	truncate -s "${disk}M" "$out/scratch.img"
+	PATH=$PATH:/usr/sbin:/sbin mke2fs -q -t ext2 "$out/scratch.img" ||
+		die "cannot make a file system in $out/scratch.img"
+	add_disk scratch
+fi
 
 if [ "$interactive" = 1 ]; then
 	say "booting ($accel); 'exit' or Ctrl-A X ends the guest"

@@ -41,7 +41,7 @@ fi
 
 # Our Kconfig symbols as make variables, for builds outside the kernel tree.
 ext_config="CONFIG_HMM_HELPERS=m CONFIG_HMM_DMIRROR=m CONFIG_HMM_KUNIT_TEST=m"
-ext_dirs="mm/hmm include/linux/hmm drivers/char/hmm_dmirror"
+ext_dirs="mm/hmm include/linux/hmm include/trace/events drivers/char/hmm_dmirror"
 
 kernel_tree()
 {

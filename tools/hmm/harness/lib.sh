@@ -140,6 +140,7 @@ tool_package()
 	flock) echo util-linux ;;
 	timeout) echo coreutils ;;
 	sphinx-build) echo python3-sphinx ;;
+	mke2fs) echo e2fsprogs ;;
 	*) echo "$1" ;;
 	esac
 }
@@ -152,6 +153,7 @@ have_tool()
 			! readelf -lW "${HMM_BUSYBOX:-/bin/busybox}" | grep -q INTERP ;;
 	libelf-headers) [ -e /usr/include/libelf.h ] ;;
 	libssl-headers) [ -e /usr/include/openssl/ssl.h ] ;;
+	mke2fs) PATH=$PATH:/usr/sbin:/sbin command -v mke2fs >/dev/null ;;
 	libc-static) gcc -print-file-name=libc.a 2>/dev/null | grep -q / ;;
 	*) command -v "$1" >/dev/null ;;
 	esac

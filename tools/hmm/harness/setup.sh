@@ -21,7 +21,7 @@ usage()
 # Without these nothing works...
 required="gcc make ld flex bison bc perl python3 git awk cpio gzip xz flock
 	  timeout find readelf libelf-headers libssl-headers libc-static
-	  busybox-static qemu-system-x86_64"
+	  busybox-static qemu-system-x86_64 mke2fs"
 # ... and these are used if they are there.
 optional="ccache sparse shellcheck sphinx-build"
 # Only the kernel source package needs these.

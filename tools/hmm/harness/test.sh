@@ -102,7 +102,8 @@ guest()
 		"${args[@]}"
 	say "tests \"$job\":${4:+ $4}${5:+ $5}"
 	"$HMM_HARNESS/boot.sh" --kernel "$image" --initrd "$out.cpio.gz" \
-		--out "$out" --timeout "$6" || :
+		--out "$out" --timeout "$6" --iommu --disk 512 \
+		--append numa=fake=2 || :
 	add "tests \"$job\"" --result "$out/result" --console "$out/console.log" \
 		--guest --job "$job"
 }

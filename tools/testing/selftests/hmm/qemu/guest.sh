@@ -49,7 +49,14 @@ check()
 load_modules()
 {
 	insmod /lib/hmm/hmm_helpers.ko || return 1
-	[ -z "$HMM_DEVICES" ] || insmod /lib/hmm/hmm_dmirror.ko devices="$HMM_DEVICES"
+	[ -n "$HMM_DEVICES" ] || return 0
+	insmod /lib/hmm/hmm_dmirror.ko devices="$HMM_DEVICES" || return 1
+	# QEMU's "edu", if it is there: a device behind the IOMMU.
+	for _d in /sys/bus/pci/devices/*; do
+		if [ "$(cat "$_d/vendor" "$_d/device" | tr '\n' ' ')" = "0x1234 0x11e8 " ]; then
+			echo 1234 11e8 >/sys/bus/pci/drivers/hmm_dmirror/new_id || return 1
+		fi
+	done
 }
 
 unload_modules()
