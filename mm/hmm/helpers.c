@@ -5,16 +5,21 @@
 #include <linux/init.h>
 #include <linux/module.h>
 
-#include "internal.h"
+#include "mirror.h"
 
 static int __init hmm_helpers_init(void)
 {
-	return hmm_devmem_init();
+	int err = hmm_devmem_init();
+
+	if (!err)
+		hmm_debugfs_init();
+	return err;
 }
 subsys_initcall(hmm_helpers_init); /* before drivers that are built in */
 
 static void __exit hmm_helpers_exit(void)
 {
+	hmm_debugfs_exit();
 	hmm_devmem_exit();
 }
 module_exit(hmm_helpers_exit);

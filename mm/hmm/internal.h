@@ -8,12 +8,13 @@
  *         folio locks (taken by trylock inside migration)
  *           fs_reclaim
  *             mmu_notifier_invalidate_range_start
- *               hmm_mirror_notifier.update_lock
- *                 driver's page-table lock
+ *               hmm_mirror_piece.update_lock
+ *                 hmm_mirror.flush_lock, driver's page-table lock
  *
  * What a driver operation may do follows from where it is called:
- * prepare runs under none of them, copy and clear under the folio locks, map
- * and invalidate under the update lock.
+ * prepare runs under none of them, copy and clear under the folio locks,
+ * invalidate under the update lock, and map under it and at times mmap_lock or a
+ * folio lock.
  */
 #ifndef _MM_HMM_INTERNAL_H
 #define _MM_HMM_INTERNAL_H

@@ -11,12 +11,16 @@
 #include <linux/atomic.h>
 #include <linux/bits.h>
 #include <linux/completion.h>
+#include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/percpu-refcount.h>
+#include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/xarray.h>
 
+struct device;
 struct hmm_mirror;
+struct hmm_mirror_piece;
 struct mm_struct;
 
 /**
@@ -27,16 +31,25 @@ struct mm_struct;
  *	mirror's owner; hmm_devmem_from_pfn() and hmm_devmem_offset() say where.
  *	Without it the page frame is memory that the CPU can address as well,
  *	RAM or coherent device memory.
+ * @HMM_MIRROR_DMA: &hmm_mirror_entry.dma_addr is where the device reaches the
+ *	memory.  Set on a mirror with a DMA device, except for entries that
+ *	point to memory of the mirror's owner, private or coherent.
+ * @HMM_MIRROR_EXCLUSIVE: no CPU can access the page before the entry is
+ *	invalidated: what the device does to it is atomic for everyone.
  */
 enum hmm_mirror_flags {
 	HMM_MIRROR_WRITE	= BIT(0),
 	HMM_MIRROR_PRIVATE	= BIT(1),
+	HMM_MIRROR_DMA		= BIT(2),
+	HMM_MIRROR_EXCLUSIVE	= BIT(3),
 };
 
 /**
  * struct hmm_mirror_entry - one device page-table entry to install
  * @addr: first virtual address, a multiple of the entry's size
  * @pfn: first page frame number, a multiple of 1 << @order
+ * @dma_addr: DMA address of the first byte if @flags has %HMM_MIRROR_DMA; the
+ *	entry is contiguous in DMA addresses and aligned to its size
  * @order: the entry covers PAGE_SIZE << @order bytes, one of the device's page
  *	sizes
  * @flags: &enum hmm_mirror_flags
@@ -44,6 +57,7 @@ enum hmm_mirror_flags {
 struct hmm_mirror_entry {
 	unsigned long addr;
 	unsigned long pfn;
+	dma_addr_t dma_addr;
 	unsigned int order;
 	unsigned int flags;
 };
@@ -60,30 +74,35 @@ struct hmm_mirror_ops {
 	 * Context: process context, no lock of the toolbox or of mm held; may
 	 * sleep and may allocate with GFP_KERNEL.  Called once per fault,
 	 * concurrently with every other operation.
-	 * Return: 0, or a negative errno that hmm_mirror_fault() hands on.
+	 * Return: 0, or a negative errno that the fault hands on.
 	 */
 	int (*prepare)(struct hmm_mirror *mirror, unsigned long start,
 		       unsigned long end);
 
 	/**
 	 * @map: install @nr entries, replacing what is mapped at their
-	 * addresses.  All of them lie in one PMD_SIZE-aligned range.
+	 * addresses.  All of them lie in one PMD_SIZE-aligned range.  Where an
+	 * entry is smaller than the leaf that is there, the driver splits the
+	 * leaf or drops the rest of it.
 	 *
-	 * Context: update lock of that range held.  May sleep, must not
-	 * allocate memory with a reclaiming gfp mask, must not take mmap_lock,
-	 * dma_resv or a lock under which any of these is taken: invalidations,
-	 * which memory reclaim waits for, take the update lock too.
-	 * Return: 0, or a negative errno that hmm_mirror_fault() hands on; the
-	 * toolbox then invalidates the range of the whole fault.
+	 * Context: update lock of that range held, sometimes mmap_lock and,
+	 * with %HMM_MIRROR_EXCLUSIVE, the page's folio lock as well.  May
+	 * sleep, must not allocate memory with a reclaiming gfp mask, must not
+	 * take mmap_lock, dma_resv, a folio lock or a lock under which any of
+	 * these is taken: invalidations, which memory reclaim waits for, take
+	 * the update lock too.
+	 * Return: 0, or a negative errno that the fault hands on; the toolbox
+	 * then invalidates what it had asked to map.
 	 */
 	int (*map)(struct hmm_mirror *mirror,
 		   const struct hmm_mirror_entry *entries, unsigned int nr);
 
 	/**
 	 * @invalidate: zap every entry that touches [start, end), whole
-	 * entries, and flush the device TLB.  When it returns true the device
-	 * has no access in flight to the pages that were mapped there.  end is
-	 * exclusive; the range never crosses a PMD_SIZE boundary.
+	 * entries, and, unless there is @flush_start, flush the device TLB.
+	 * Without @flush_start the device has no access in flight to the pages
+	 * that were mapped there when it returns true.  end is exclusive; the
+	 * range never crosses a PMD_SIZE boundary.
 	 *
 	 * Context: update lock of that range held.  Called from memory
 	 * reclaim: the rules of @map apply.  If @nonblock, must not sleep.
@@ -92,6 +111,28 @@ struct hmm_mirror_ops {
 	 */
 	bool (*invalidate)(struct hmm_mirror *mirror, unsigned long start,
 			   unsigned long end, bool nonblock);
+
+	/**
+	 * @flush_start: optional, together with @flush_wait.  Start to flush
+	 * the device TLB for [start, end), end exclusive, and do not wait.
+	 * Called once for an invalidation, after @invalidate has zapped all
+	 * that it touches, so that several devices flush at the same time.
+	 *
+	 * Context: a spinlock of the toolbox held, must not sleep.
+	 */
+	void (*flush_start)(struct hmm_mirror *mirror, unsigned long start,
+			    unsigned long end);
+
+	/**
+	 * @flush_wait: wait until every flush that was started before the call
+	 * is complete: the device has no access in flight that used what these
+	 * flushes dropped.
+	 *
+	 * Context: with or without an update lock, at times in several threads
+	 * at once; otherwise as @invalidate.  If @nonblock, must poll instead
+	 * of sleep.
+	 */
+	void (*flush_wait)(struct hmm_mirror *mirror, bool nonblock);
 };
 
 /**
@@ -99,6 +140,9 @@ struct hmm_mirror_ops {
  * @ops: driver operations; must outlive the mirror
  * @owner: tag of the device private memory that this device reaches by itself:
  *	the owner given to hmm_devmem_add(); NULL if there is none
+ * @dma_dev: device to map the memory for; NULL if the device uses page frame
+ *	numbers.  The mirror keeps a reference.  The device must stay bound to
+ *	its driver until hmm_mirror_unregister()
  * @start: first virtual address mirrored, page aligned
  * @end: end of the mirrored range, exclusive, page aligned
  * @page_sizes: bitmap of the device's page sizes in bytes (as iommu's
@@ -112,6 +156,7 @@ struct hmm_mirror_ops {
 struct hmm_mirror_desc {
 	const struct hmm_mirror_ops *ops;
 	void *owner;
+	struct device *dma_dev;
 	unsigned long start;
 	unsigned long end;
 	unsigned long page_sizes;
@@ -123,24 +168,35 @@ struct hmm_mirror_desc {
 
 /**
  * struct hmm_mirror_stats - counters of one mirror since its registration
- * @faults: calls of hmm_mirror_fault()
+ * @faults: calls of hmm_mirror_fault(), as target of hmm_mirror_fault_many(),
+ *	and pages asked for with hmm_mirror_fault_exclusive()
  * @retries: walks repeated because an invalidation collided with them
- * @invalidations: calls of the invalidate operation
+ * @timeouts: faults given up for that reason
+ * @invalidations: calls of the invalidate operation because the process's
+ *	page table changed
+ * @flushes: calls of the flush_start operation for that reason
  * @mapped_pages: base pages (PAGE_SIZE) handed to the map operation
+ * @mapped_entries: entries handed to the map operation
+ * @dma_retries: faults repeated because the IOMMU had no memory
  */
 struct hmm_mirror_stats {
 	u64 faults;
 	u64 retries;
+	u64 timeouts;
 	u64 invalidations;
+	u64 flushes;
 	u64 mapped_pages;
+	u64 mapped_entries;
+	u64 dma_retries;
 };
 
 /**
  * struct hmm_mirror - one process address range mirrored by one device page
  *	table
  *
- * Embed it in the driver's own object.  All members are private to the
- * toolbox.
+ * Embed it in the driver's own object, and keep that until all calls that were
+ * given the mirror have returned: hmm_mirror_unregister() does not wait for those
+ * that are in a CPU fault.  All members are private to the toolbox.
  */
 struct hmm_mirror {
 	/* private: */
@@ -148,12 +204,65 @@ struct hmm_mirror {
 	struct hmm_mirror_desc desc;
 	struct percpu_ref users;
 	struct completion idle;
-	struct xarray notifiers;
-	struct mutex create_lock;	/* to add to notifiers */
+	atomic_t blocked;
+	struct xarray pieces;
+	struct mutex create_lock;	/* to add to pieces */
+	struct list_head link;
+	unsigned int id;
+
+	/* Zapped and not flushed yet; for drivers with flush_start. */
+	spinlock_t flush_lock;		/* protects the next five */
+	unsigned long flush_from;
+	unsigned long flush_to;
+	u64 zapped;
+	u64 flush_started;
+	u64 flush_done;
+
 	atomic64_t faults;
 	atomic64_t retries;
+	atomic64_t timeouts;
 	atomic64_t invalidations;
+	atomic64_t flushes;
 	atomic64_t mapped_pages;
+	atomic64_t mapped_entries;
+	atomic64_t dma_retries;
+};
+
+/**
+ * struct hmm_mirror_target - one of several mirrors to serve with one walk
+ * @mirror: a registered mirror
+ * @error: out, 0 or a negative errno as from hmm_mirror_fault()
+ */
+struct hmm_mirror_target {
+	struct hmm_mirror *mirror;
+	int error;
+	/* private: */
+	struct mm_struct *mm;
+	struct hmm_mirror_piece *piece;
+	unsigned long seq;
+	bool entered;
+	bool pending;
+};
+
+/**
+ * struct hmm_mirror_result - what became of each base page of a range
+ * @mapped: pages that were handed to the map operation, with the access asked
+ *	for
+ * @missing: pages that the protection allows to access so, but that the page
+ *	table did not map so.  hmm_mirror_prefetch() brings them in, or finds
+ *	that they are lost
+ * @refused: pages that the process itself could not access so: nothing is
+ *	mapped there, the protection forbids it, it is not memory, or the memory
+ *	is lost
+ * @left: pages not reached because of the error returned
+ *
+ * The four add up to the length of the range in base pages.
+ */
+struct hmm_mirror_result {
+	unsigned long mapped;
+	unsigned long missing;
+	unsigned long refused;
+	unsigned long left;
 };
 
 int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm,
@@ -161,6 +270,15 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm,
 void hmm_mirror_unregister(struct hmm_mirror *mirror);
 int hmm_mirror_fault(struct hmm_mirror *mirror, unsigned long addr,
 		     unsigned int access);
+int hmm_mirror_fault_many(struct hmm_mirror_target *targets, unsigned int nr,
+			  unsigned long addr, unsigned int access);
+int hmm_mirror_fault_exclusive(struct hmm_mirror *mirror, unsigned long start,
+			       unsigned long end, unsigned long *nr_mapped);
+int hmm_mirror_prefetch(struct hmm_mirror *mirror, unsigned long start,
+			unsigned long end, unsigned int access,
+			struct hmm_mirror_result *result);
+int hmm_mirror_snapshot(struct hmm_mirror *mirror, unsigned long start,
+			unsigned long end, struct hmm_mirror_result *result);
 void hmm_mirror_get_stats(struct hmm_mirror *mirror,
 			  struct hmm_mirror_stats *stats);
 

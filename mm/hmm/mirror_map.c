@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * From what the CPU page table says to device entries: rights, sizes, and the
+ * dirty state of what the device may write.
+ */
+#include <linux/memremap.h>
+#include <linux/pagemap.h>
+#include <linux/swap.h>
+#include <kunit/visibility.h>
+#include <trace/events/hmm.h>
+
+#include "mirror.h"
+
+/* Entries on their way to the driver. */
+struct hmm_mirror_batch {
+	struct hmm_mirror_piece *piece;
+	unsigned int nr;
+	struct hmm_mirror_entry entries[HMM_MIRROR_ENTRIES];
+};
+
+/*
+ * May the device write before it asks?  It makes the page dirty: not a clean page
+ * of a file or of swap, nor one that was given up with MADV_FREE.
+ */
+static bool hmm_mirror_write_in_advance(struct folio *folio)
+{
+	return folio_test_dirty(folio) ||
+	       (folio_test_anon(folio) && folio_test_swapbacked(folio) &&
+		!folio_test_swapcache(folio));
+}
+
+/* Kind and rights of a valid entry; @wanted: the device writes to it now. */
+static unsigned int hmm_mirror_entry_flags(const struct hmm_mirror *mirror,
+					   unsigned long hmm_pfn, bool wanted)
+{
+	struct folio *folio = page_folio(hmm_pfn_to_page(hmm_pfn));
+	unsigned int flags = mirror->desc.dma_dev ? HMM_MIRROR_DMA : 0;
+
+	if (folio_is_zone_device(folio)) {
+		if (folio_is_device_private(folio))
+			flags |= HMM_MIRROR_PRIVATE;
+		if (mirror->desc.owner &&
+		    folio->pgmap->owner == mirror->desc.owner)
+			flags &= ~HMM_MIRROR_DMA;
+	}
+	if ((hmm_pfn & HMM_PFN_WRITE) &&
+	    (wanted || hmm_mirror_write_in_advance(folio)))
+		flags |= HMM_MIRROR_WRITE;
+	return flags;
+}
+
+/* Peer-to-peer memory has DMA addresses of another kind. */
+static bool hmm_mirror_can_map(const struct hmm_mirror *mirror,
+			       unsigned long pfn)
+{
+	return !mirror->desc.dma_dev || !is_pci_p2pdma_page(pfn_to_page(pfn));
+}
+
+/* The device uses the page: keep it from memory reclaim as a CPU would. */
+static void hmm_mirror_mark_accessed(unsigned long hmm_pfn)
+{
+	struct folio *folio = page_folio(hmm_pfn_to_page(hmm_pfn));
+
+	if (!folio_is_zone_device(folio) && !is_zero_folio(folio))
+		folio_mark_accessed(folio);
+}
+
+/*
+ * The device may write from now on.  Whoever cleans the page later invalidates
+ * the range first, so this is the time to say that it is dirty; the CPU page
+ * table may say clean.
+ */
+static void hmm_mirror_mark_dirty(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	if (!folio_test_dirty(folio))
+		folio_mark_dirty(folio);
+}
+
+static int hmm_mirror_flush_entries(struct hmm_mirror_batch *batch)
+{
+	struct hmm_mirror_piece *piece = batch->piece;
+	struct hmm_mirror *mirror = piece->mirror;
+	unsigned int i, nr = batch->nr;
+	u64 pages = 0;
+	int err;
+
+	if (!nr)
+		return 0;
+	batch->nr = 0;
+	if (piece->dma) {
+		err = hmm_mirror_dma_link(piece, batch->entries, nr);
+		if (err)
+			return err;
+	}
+	for (i = 0; i < nr; i++)
+		pages += 1UL << batch->entries[i].order;
+	atomic64_add(pages, &mirror->mapped_pages);
+	atomic64_add(nr, &mirror->mapped_entries);
+	trace_hmm_mirror_map(mirror->id, batch->entries[0].addr, nr, pages);
+	return mirror->desc.ops->map(mirror, batch->entries, nr);
+}
+
+static int hmm_mirror_add_entry(struct hmm_mirror_batch *batch,
+				unsigned long addr, unsigned long pfn,
+				unsigned int order, unsigned int flags)
+{
+	batch->entries[batch->nr++] = (struct hmm_mirror_entry){
+		.addr = addr, .pfn = pfn, .order = order, .flags = flags };
+	if (batch->nr < HMM_MIRROR_ENTRIES)
+		return 0;
+	return hmm_mirror_flush_entries(batch);
+}
+
+/**
+ * hmm_mirror_entry_order() - how large an entry may be
+ * @mirror: its device page sizes count
+ * @addr: virtual address
+ * @pfn: page frame number
+ * @nr: base pages that may be covered, at least 1
+ *
+ * Return: the largest order that the device knows, that address and frame are
+ * aligned to and that does not exceed @nr pages.
+ */
+unsigned int hmm_mirror_entry_order(const struct hmm_mirror *mirror,
+				    unsigned long addr, unsigned long pfn,
+				    unsigned long nr)
+{
+	unsigned long sizes = mirror->desc.page_sizes;
+	unsigned long align = addr | (pfn << PAGE_SHIFT);
+
+	sizes &= GENMASK(__fls(nr << PAGE_SHIFT), PAGE_SHIFT);
+	if (align)
+		sizes &= GENMASK(__ffs(align), 0);
+	return __fls(sizes) - PAGE_SHIFT;
+}
+EXPORT_SYMBOL_IF_KUNIT(hmm_mirror_entry_order);
+
+/**
+ * hmm_mirror_wider_order() - would a wider walk give a larger entry?
+ * @mirror: its device page sizes count
+ * @bytes: how much was walked
+ * @hmm_pfn: a valid entry of the walk
+ *
+ * Context: update lock held, the entry valid: the folio cannot change.
+ * Return: the order of the largest device page that the folio might fill, if
+ * that is more than @bytes, or 0.
+ */
+unsigned int hmm_mirror_wider_order(const struct hmm_mirror *mirror,
+				    unsigned long bytes, unsigned long hmm_pfn)
+{
+	unsigned long sizes = mirror->desc.page_sizes & ~(bytes | (bytes - 1));
+	struct folio *folio;
+
+	if (!sizes)
+		return 0;
+	folio = page_folio(hmm_pfn_to_page(hmm_pfn));
+	sizes &= GENMASK(PAGE_SHIFT + folio_order(folio), 0);
+	return sizes ? __fls(sizes) - PAGE_SHIFT : 0;
+}
+EXPORT_SYMBOL_IF_KUNIT(hmm_mirror_wider_order);
+
+/* Cut a run of contiguous frames with the same rights into device entries. */
+static int hmm_mirror_map_run(struct hmm_mirror_batch *batch,
+			      unsigned long addr, unsigned long pfn,
+			      unsigned long nr, unsigned int flags)
+{
+	while (nr) {
+		unsigned int order = hmm_mirror_entry_order(batch->piece->mirror,
+							    addr, pfn, nr);
+		int err;
+
+		err = hmm_mirror_add_entry(batch, addr, pfn, order, flags);
+		if (err)
+			return err;
+		addr += PAGE_SIZE << order;
+		pfn += 1UL << order;
+		nr -= 1UL << order;
+	}
+	return 0;
+}
+
+/* Map the valid pages among [start, end) of the window. */
+static int hmm_mirror_map_pages(struct hmm_mirror_batch *batch,
+				const struct hmm_mirror_window *window,
+				unsigned long start, unsigned long end)
+{
+	const unsigned long *pfns = window->pfns +
+				    ((start - window->start) >> PAGE_SHIFT);
+	const struct hmm_mirror *mirror = batch->piece->mirror;
+	unsigned long run = 0, run_pfn = 0, addr;
+	unsigned int run_flags = 0;
+	int err;
+
+	for (addr = start; addr < end; addr += PAGE_SIZE) {
+		unsigned long hmm_pfn = *pfns++;
+		unsigned long pfn = hmm_pfn & ~HMM_PFN_FLAGS;
+		bool valid = hmm_pfn & HMM_PFN_VALID;
+		bool wanted = window->all || addr == window->addr;
+		unsigned int flags = 0;
+
+		if (valid && !hmm_mirror_can_map(mirror, pfn)) {
+			if (wanted)
+				return -EOPNOTSUPP;
+			valid = false;
+		}
+		if (valid) {
+			flags = hmm_mirror_entry_flags(mirror, hmm_pfn,
+						       window->write && wanted);
+			if (flags & HMM_MIRROR_WRITE)
+				hmm_mirror_mark_dirty(pfn_to_page(pfn));
+		}
+		if (valid && run && pfn == run_pfn + run && flags == run_flags) {
+			run++;
+			continue;
+		}
+		err = hmm_mirror_map_run(batch, addr - (run << PAGE_SHIFT),
+					 run_pfn, run, run_flags);
+		if (err)
+			return err;
+		run = valid;
+		run_pfn = pfn;
+		run_flags = flags;
+	}
+	return hmm_mirror_map_run(batch, addr - (run << PAGE_SHIFT), run_pfn,
+				  run, run_flags);
+}
+
+/* The CPU maps the whole piece as one page: one entry, no array. */
+static int hmm_mirror_map_huge(struct hmm_mirror_batch *batch,
+			       unsigned long hmm_pfn, bool write)
+{
+	const struct hmm_mirror *mirror = batch->piece->mirror;
+	unsigned long pfn = hmm_pfn & ~HMM_PFN_FLAGS;
+	unsigned int flags;
+
+	if (!hmm_mirror_can_map(mirror, pfn))
+		return -EOPNOTSUPP;
+	flags = hmm_mirror_entry_flags(mirror, hmm_pfn, write);
+	if (flags & HMM_MIRROR_WRITE)
+		hmm_mirror_mark_dirty(pfn_to_page(pfn));
+	return hmm_mirror_add_entry(batch, piece_start(batch->piece),
+				    ALIGN_DOWN(pfn, HMM_PMD_PAGES),
+				    PMD_SHIFT - PAGE_SHIFT, flags);
+}
+
+static bool hmm_mirror_can_map_huge(const struct hmm_mirror_piece *piece,
+				    unsigned long hmm_pfn)
+{
+	return hmm_pfn_to_map_order(hmm_pfn) >= PMD_SHIFT - PAGE_SHIFT &&
+	       (piece->mirror->desc.page_sizes & PMD_SIZE) &&
+	       piece_end(piece) - piece_start(piece) == PMD_SIZE;
+}
+
+/**
+ * hmm_mirror_map_window() - map what a walk found, or nothing
+ * @piece: the piece that contains &hmm_mirror_window.addr
+ * @window: what was walked; what lies beyond the piece is left out
+ *
+ * Context: update lock held, and the walk is still valid.
+ * Return: 0, %HMM_MIRROR_NO_DMA, or a negative errno: what the map operation
+ * returned, -EIO or -EOPNOTSUPP.
+ */
+int hmm_mirror_map_window(struct hmm_mirror_piece *piece,
+			  const struct hmm_mirror_window *window)
+{
+	unsigned long start = max(window->start, piece_start(piece));
+	unsigned long end = min(window->end, piece_end(piece));
+	struct hmm_mirror_batch batch;
+	unsigned long hmm_pfn;
+	int err;
+
+	lockdep_assert_held(&piece->update_lock);
+
+	batch.piece = piece;
+	batch.nr = 0;
+	hmm_pfn = window->pfns[(window->addr - window->start) >> PAGE_SHIFT];
+	if ((hmm_pfn & HMM_PFN_VALID) &&
+	    hmm_mirror_can_map_huge(piece, hmm_pfn)) {
+		start = piece_start(piece);
+		end = piece_end(piece);
+		err = hmm_mirror_map_huge(&batch, hmm_pfn, window->write);
+	} else {
+		err = hmm_mirror_map_pages(&batch, window, start, end);
+	}
+	if (!err)
+		err = hmm_mirror_flush_entries(&batch);
+	if (err)
+		hmm_mirror_drop(piece, start, end);
+	else if (!window->all)
+		hmm_mirror_mark_accessed(hmm_pfn);
+	return err;
+}
+EXPORT_SYMBOL_IF_KUNIT(hmm_mirror_map_window);
+
+/**
+ * hmm_mirror_map_exclusive() - map a page that make_device_exclusive() returned
+ * @piece: the piece that contains @addr
+ * @addr: its virtual address, page aligned
+ * @page: the page
+ *
+ * Context: update lock and folio lock held.
+ * Return: as hmm_mirror_map_window().
+ */
+int hmm_mirror_map_exclusive(struct hmm_mirror_piece *piece,
+			     unsigned long addr, struct page *page)
+{
+	unsigned long hmm_pfn = page_to_pfn(page) | HMM_PFN_VALID |
+				HMM_PFN_WRITE;
+	struct hmm_mirror_batch batch;
+	int err;
+
+	lockdep_assert_held(&piece->update_lock);
+
+	batch.piece = piece;
+	batch.nr = 0;
+	hmm_mirror_mark_dirty(page);
+	err = hmm_mirror_add_entry(&batch, addr, page_to_pfn(page), 0,
+				   hmm_mirror_entry_flags(piece->mirror,
+							  hmm_pfn, true) |
+				   HMM_MIRROR_EXCLUSIVE);
+	if (!err)
+		err = hmm_mirror_flush_entries(&batch);
+	if (err)
+		hmm_mirror_drop(piece, addr, addr + PAGE_SIZE);
+	return err;
+}
