@@ -32,8 +32,15 @@ static unsigned int engines = 2;
 module_param(engines, uint, 0444);
 MODULE_PARM_DESC(engines, "Engines of each device, 1 to 8 (default 2)");
 
+unsigned int dmirror_fault_timeout_ms = 3000;
+module_param_named(fault_timeout_ms, dmirror_fault_timeout_ms, uint, 0444);
+MODULE_PARM_DESC(fault_timeout_ms,
+		 "How long a device page fault retries, in milliseconds, 1 to 600000 (default 3000)");
+
+#define DMIRROR_MAX_TIMEOUT_MS		600000
+
+static DEFINE_MUTEX(dmirror_devices_lock);	/* protects dmirror_devices */
 static struct dmirror_device *dmirror_devices[DMIRROR_MAX_DEVICES];
-static unsigned int dmirror_nr_devices;
 
 /**
  * dmirror_inject() - ask whether this job is one to fail
@@ -65,7 +72,7 @@ bool dmirror_inject(struct dmirror_device *dev, enum hmm_dmirror_injection what,
 }
 
 /* A number with an optional suffix K, M or G; overflow is an error. */
-static int __init dmirror_parse_size(char *string, u64 *size)
+static int dmirror_parse_size(char *string, u64 *size)
 {
 	size_t length = strlen(string);
 	unsigned int shift = 0;
@@ -94,7 +101,7 @@ static int __init dmirror_parse_size(char *string, u64 *size)
 	return 0;
 }
 
-static bool __init dmirror_memory_valid(const struct dmirror_device *dev)
+static bool dmirror_memory_valid(const struct dmirror_device *dev)
 {
 	if (!dev->size || !IS_ALIGNED(dev->size | dev->phys,
 				      DMIRROR_MEMORY_GRAIN))
@@ -104,7 +111,7 @@ static bool __init dmirror_memory_valid(const struct dmirror_device *dev)
 	return dev->phys + dev->size - 1 > dev->phys;
 }
 
-static int __init dmirror_parse_device(struct dmirror_device *dev, char *spec)
+static int dmirror_parse_device(struct dmirror_device *dev, char *spec)
 {
 	char *size;
 
@@ -143,7 +150,7 @@ static int __init dmirror_parse_device(struct dmirror_device *dev, char *spec)
 	return 0;
 }
 
-static int __init dmirror_memory_add(struct dmirror_device *dev)
+static int dmirror_memory_add(struct dmirror_device *dev)
 {
 	const struct hmm_devmem_desc desc = {
 		.ops = &dmirror_devmem_ops,
@@ -186,31 +193,45 @@ static int __init dmirror_memory_add(struct dmirror_device *dev)
 	return 0;
 }
 
-/* Undoes any part of dmirror_device_create(); no file is open. */
-static void dmirror_device_destroy(struct dmirror_device *dev)
+/* Undoes any part of dmirror_device_create(); no context is left. */
+static void dmirror_device_release(struct kref *refs)
 {
+	struct dmirror_device *dev = container_of(refs, struct dmirror_device,
+						  refs);
+
 	dmirror_engines_stop(dev);
 	if (dev->devmem &&
 	    hmm_devmem_remove(dev->devmem, DMIRROR_REMOVE_TIMEOUT_MS))
 		pr_warn("%s: lost pages that are still in use\n", dev->name);
 	dmirror_copy_engine_stop(dev);
 	vfree(dev->storage);
+	mutex_destroy(&dev->ctx_lock);
 	kfree(dev);
 }
 
-static struct dmirror_device * __init dmirror_device_create(char *spec,
-							    unsigned int index)
+void dmirror_device_put(struct dmirror_device *dev)
+{
+	kref_put(&dev->refs, dmirror_device_release);
+}
+
+static struct dmirror_device *dmirror_device_create(char *spec,
+						    unsigned int index,
+						    struct device *dma_dev)
 {
 	struct dmirror_device *dev = kzalloc_obj(*dev);
 	int ret;
 
 	if (!dev)
 		return ERR_PTR(-ENOMEM);
+	kref_init(&dev->refs);
 	snprintf(dev->name, sizeof(dev->name), "hmm_dmirror%u", index);
 	dev->misc.minor = MISC_DYNAMIC_MINOR;
 	dev->misc.name = dev->name;
 	dev->misc.fops = &dmirror_fops;
 	dev->misc.mode = 0600;
+	dev->dma_dev = dma_dev;
+	mutex_init(&dev->ctx_lock);
+	INIT_LIST_HEAD(&dev->contexts);
 	spin_lock_init(&dev->run_lock);
 	INIT_LIST_HEAD(&dev->runs);
 	init_waitqueue_head(&dev->run_wait);
@@ -221,27 +242,79 @@ static struct dmirror_device * __init dmirror_device_create(char *spec,
 
 	ret = dmirror_parse_device(dev, spec);
 	if (ret)
-		goto destroy;
+		goto put;
 	ret = dmirror_memory_add(dev);
 	if (ret) {
 		pr_err("%s: cannot add %llu bytes of memory: %pe\n", dev->name,
 		       dev->size, ERR_PTR(ret));
-		goto destroy;
+		goto put;
 	}
 	ret = dmirror_engines_start(dev, engines);
 	if (ret)
-		goto destroy;
+		goto put;
 	return dev;
 
-destroy:
-	dmirror_device_destroy(dev);
+put:
+	dmirror_device_put(dev);
 	return ERR_PTR(ret);
 }
 
-static void dmirror_devices_destroy(void)
+/**
+ * dmirror_device_add() - make a device and its node
+ * @spec: what it is, as in the module parameter; modified
+ * @dma_dev: device to map memory for, or NULL
+ *
+ * Return: the device, or an ERR_PTR: -EINVAL for a bad @spec or too many
+ * devices, or what went wrong.
+ */
+struct dmirror_device *dmirror_device_add(char *spec, struct device *dma_dev)
 {
-	while (dmirror_nr_devices)
-		dmirror_device_destroy(dmirror_devices[--dmirror_nr_devices]);
+	struct dmirror_device *dev;
+	unsigned int index;
+	int ret;
+
+	guard(mutex)(&dmirror_devices_lock);
+	for (index = 0; index < DMIRROR_MAX_DEVICES; index++)
+		if (!dmirror_devices[index])
+			break;
+	if (index == DMIRROR_MAX_DEVICES) {
+		pr_err("devices: more than %d\n", DMIRROR_MAX_DEVICES);
+		return ERR_PTR(-EINVAL);
+	}
+	dev = dmirror_device_create(spec, index, dma_dev);
+	if (IS_ERR(dev))
+		return dev;
+	ret = misc_register(&dev->misc);
+	if (ret) {
+		dmirror_device_put(dev);
+		return ERR_PTR(ret);
+	}
+	dmirror_devices[index] = dev;
+	return dev;
+}
+
+/* Take a device away.  Files may be open; they find that it is gone. */
+void dmirror_device_remove(struct dmirror_device *dev)
+{
+	unsigned int index;
+
+	/* Waits for an open() in progress. */
+	misc_deregister(&dev->misc);
+	dmirror_end_mirrors(dev);
+	scoped_guard(mutex, &dmirror_devices_lock)
+		for (index = 0; index < DMIRROR_MAX_DEVICES; index++)
+			if (dmirror_devices[index] == dev)
+				dmirror_devices[index] = NULL;
+	dmirror_device_put(dev);
+}
+
+static void dmirror_devices_remove(void)
+{
+	unsigned int index = DMIRROR_MAX_DEVICES;
+
+	while (index--)
+		if (dmirror_devices[index])
+			dmirror_device_remove(dmirror_devices[index]);
 }
 
 static int __init dmirror_devices_create(void)
@@ -255,17 +328,11 @@ static int __init dmirror_devices_create(void)
 		return -ENOMEM;
 	rest = copy;
 	while ((spec = strsep(&rest, ","))) {
-		if (dmirror_nr_devices == DMIRROR_MAX_DEVICES) {
-			pr_err("devices: more than %d\n", DMIRROR_MAX_DEVICES);
-			ret = -EINVAL;
-			break;
-		}
-		dev = dmirror_device_create(spec, dmirror_nr_devices);
+		dev = dmirror_device_add(spec, NULL);
 		if (IS_ERR(dev)) {
 			ret = PTR_ERR(dev);
 			break;
 		}
-		dmirror_devices[dmirror_nr_devices++] = dev;
 	}
 	kfree(copy);
 	return ret;
@@ -273,7 +340,6 @@ static int __init dmirror_devices_create(void)
 
 static int __init dmirror_init(void)
 {
-	unsigned int i;
 	int ret;
 
 	if (!engines || engines > DMIRROR_MAX_ENGINES) {
@@ -281,38 +347,34 @@ static int __init dmirror_init(void)
 		       DMIRROR_MAX_ENGINES);
 		return -EINVAL;
 	}
+	if (!dmirror_fault_timeout_ms ||
+	    dmirror_fault_timeout_ms > DMIRROR_MAX_TIMEOUT_MS) {
+		pr_err("fault_timeout_ms: %u is not in 1..%d\n",
+		       dmirror_fault_timeout_ms, DMIRROR_MAX_TIMEOUT_MS);
+		return -EINVAL;
+	}
 	dmirror_wq = alloc_workqueue("hmm_dmirror", WQ_UNBOUND, 0);
 	if (!dmirror_wq)
 		return -ENOMEM;
 	ret = dmirror_devices_create();
-	if (ret)
-		goto destroy;
-	for (i = 0; i < dmirror_nr_devices; i++) {
-		ret = misc_register(&dmirror_devices[i]->misc);
-		if (ret)
-			goto deregister;
+	if (!ret)
+		ret = dmirror_pci_register();
+	if (!ret) {
+		dmirror_allow_open(true);
+		return 0;
 	}
-	dmirror_allow_open(true);
-	return 0;
-
-deregister:
-	while (i--)
-		misc_deregister(&dmirror_devices[i]->misc);
-destroy:
-	dmirror_devices_destroy();
+	dmirror_devices_remove();
 	destroy_workqueue(dmirror_wq);
 	return ret;
 }
 
 static void __exit dmirror_exit(void)
 {
-	unsigned int i;
-
-	for (i = 0; i < dmirror_nr_devices; i++)
-		misc_deregister(&dmirror_devices[i]->misc);
+	dmirror_pci_unregister();
 	/* Waits for the end of the work that dropped the last module reference. */
+	flush_workqueue(dmirror_wq);
+	dmirror_devices_remove();
 	destroy_workqueue(dmirror_wq);
-	dmirror_devices_destroy();
 }
 
 module_init(dmirror_init);

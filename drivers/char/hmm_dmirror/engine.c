@@ -60,18 +60,26 @@ static struct dmirror_run *dmirror_run_pop(struct dmirror_device *dev)
 static void dmirror_fault_queue(struct dmirror_run *run)
 {
 	struct dmirror_ctx *ctx = run->ctx;
+	unsigned int idle;
 
 	run->args.faults++;
 	atomic64_inc(&ctx->faults);
 	/* Once the lock is dropped, a worker may free both run and ctx. */
 	spin_lock(&ctx->fault_lock);
 	list_add_tail(&run->link, &ctx->fault_queue);
-	queue_work(dmirror_wq, &ctx->fault_work);
+	idle = find_first_zero_bit(&ctx->busy_workers,
+				   DMIRROR_MAX_FAULT_WORKERS);
+	if (idle < DMIRROR_MAX_FAULT_WORKERS) {
+		__set_bit(idle, &ctx->busy_workers);
+		queue_work(dmirror_wq, &ctx->workers[idle].work);
+	}
 	spin_unlock(&ctx->fault_lock);
 }
 
-static struct dmirror_run *dmirror_fault_pop(struct dmirror_ctx *ctx)
+/* The next one, or NULL: then the worker is not busy any more. */
+static struct dmirror_run *dmirror_fault_pop(struct dmirror_fault_worker *worker)
 {
+	struct dmirror_ctx *ctx = worker->ctx;
 	struct dmirror_run *run;
 
 	spin_lock(&ctx->fault_lock);
@@ -79,6 +87,8 @@ static struct dmirror_run *dmirror_fault_pop(struct dmirror_ctx *ctx)
 				       link);
 	if (run)
 		list_del(&run->link);
+	else
+		__clear_bit(worker - ctx->workers, &ctx->busy_workers);
 	spin_unlock(&ctx->fault_lock);
 	return run;
 }
@@ -102,19 +112,44 @@ static u32 dmirror_fault_status(int err)
 }
 
 /*
+ * A page that is served in time and lost again before the access is replayed, over
+ * and over, is a timeout, too.
+ */
+static bool dmirror_run_stuck(struct dmirror_run *run)
+{
+	u64 page = run->miss_addr >> PAGE_SHIFT;
+
+	if (run->args.faults > 1 && run->stuck_page == page)
+		return time_after(jiffies, run->stuck_until);
+	run->stuck_page = page;
+	run->stuck_until = jiffies + msecs_to_jiffies(dmirror_fault_timeout_ms);
+	return false;
+}
+
+/*
  * The CPU fault in here may take as long as userspace likes (userfaultfd).  The
  * work of another context does not wait for it, nor does a close of the file.
  */
 static void dmirror_fault_serve(struct dmirror_ctx *ctx,
 				struct dmirror_run *run)
 {
+	unsigned long nr;
 	int err;
 
 	if (READ_ONCE(run->cancelled)) {
 		dmirror_run_finish(run);
 		return;
 	}
-	err = hmm_mirror_fault(&ctx->mirror, run->miss_addr, run->miss_access);
+	if (dmirror_run_stuck(run))
+		err = -ETIME;
+	else if (run->miss_access & HMM_MIRROR_EXCLUSIVE)
+		err = hmm_mirror_fault_exclusive(&ctx->mirror,
+						 PAGE_ALIGN_DOWN(run->miss_addr),
+						 PAGE_ALIGN(run->miss_addr + 1),
+						 &nr);
+	else
+		err = hmm_mirror_fault(&ctx->mirror, run->miss_addr,
+				       run->miss_access);
 	if (err) {
 		run->args.status = dmirror_fault_status(err);
 		run->args.fault_addr = run->miss_addr;
@@ -126,22 +161,24 @@ static void dmirror_fault_serve(struct dmirror_ctx *ctx,
 
 void dmirror_fault_work(struct work_struct *work)
 {
-	struct dmirror_ctx *ctx = container_of(work, struct dmirror_ctx,
-					       fault_work);
+	struct dmirror_fault_worker *worker =
+		container_of(work, struct dmirror_fault_worker, work);
 	struct dmirror_run *run;
 
 	/*
-	 * The last run may drop the last reference to ctx in here: the work
-	 * that then destroys ctx waits for this one.
+	 * The last run may drop the last reference to the context in here: the
+	 * work that then destroys it waits for this one.
 	 */
-	while ((run = dmirror_fault_pop(ctx)))
-		dmirror_fault_serve(ctx, run);
+	while ((run = dmirror_fault_pop(worker)))
+		dmirror_fault_serve(worker->ctx, run);
 }
 
-static void dmirror_run_execute(struct dmirror_device *dev,
+static void dmirror_run_execute(struct dmirror_engine *engine,
 				struct dmirror_run *run)
 {
 	unsigned int i;
+
+	run->engine = engine;
 
 	for (i = 0; i < DMIRROR_TIME_SLICE; i++) {
 		if (READ_ONCE(run->cancelled)) {
@@ -160,12 +197,13 @@ static void dmirror_run_execute(struct dmirror_device *dev,
 			break;
 		}
 	}
-	dmirror_run_queue(dev, run);
+	dmirror_run_queue(engine->dev, run);
 }
 
 static int dmirror_engine_main(void *data)
 {
-	struct dmirror_device *dev = data;
+	struct dmirror_engine *engine = data;
+	struct dmirror_device *dev = engine->dev;
 	struct dmirror_run *run;
 
 	while (!kthread_should_stop()) {
@@ -173,21 +211,26 @@ static int dmirror_engine_main(void *data)
 					  (run = dmirror_run_pop(dev)) ||
 					  kthread_should_stop());
 		if (run)
-			dmirror_run_execute(dev, run);
+			dmirror_run_execute(engine, run);
 	}
 	return 0;
 }
 
 int dmirror_engines_start(struct dmirror_device *dev, unsigned int nr)
 {
+	struct dmirror_engine *engine;
 	struct task_struct *thread;
 
 	while (dev->nr_engines < nr) {
-		thread = kthread_run(dmirror_engine_main, dev, "%s/engine%u",
+		engine = &dev->engines[dev->nr_engines];
+		engine->dev = dev;
+		spin_lock_init(&engine->lock);
+		thread = kthread_run(dmirror_engine_main, engine, "%s/engine%u",
 				     dev->name, dev->nr_engines);
 		if (IS_ERR(thread))
 			return PTR_ERR(thread);
-		dev->engines[dev->nr_engines++] = thread;
+		engine->thread = thread;
+		dev->nr_engines++;
 	}
 	return 0;
 }
@@ -196,6 +239,6 @@ int dmirror_engines_start(struct dmirror_device *dev, unsigned int nr)
 void dmirror_engines_stop(struct dmirror_device *dev)
 {
 	while (dev->nr_engines)
-		kthread_stop(dev->engines[--dev->nr_engines]);
+		kthread_stop(dev->engines[--dev->nr_engines].thread);
 	WARN_ON_ONCE(!list_empty(&dev->runs));
 }

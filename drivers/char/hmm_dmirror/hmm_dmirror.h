@@ -4,19 +4,21 @@
  *
  * Lock order, outermost first:
  *
- *   mmap_lock, folio locks, fs_reclaim, mmu notifier	(mm)
- *     mirror update lock		(toolbox, around map and invalidate)
- *       dmirror_range.lock		(one leaf of the device page table)
+ *   dmirror_device.ctx_lock
+ *     mmap_lock, folio locks, fs_reclaim, mmu notifier	(mm)
+ *       mirror update lock		(toolbox, around map and invalidate)
+ *         dmirror_engine.lock		(an access in flight)
  *
  * The other locks are leaves, nothing but workqueue internals is taken under
  * them: dmirror_device.run_lock, dmirror_device.inject_lock,
  * dmirror_ctx.fault_lock, dmirror_copy_engine.lock.  No memory is allocated
- * under any lock of the driver.
+ * under any lock of the driver but ctx_lock.
  *
  * Who holds what: an open file holds its dmirror_ctx, and so does each
  * dmirror_run until the device has let go of it, which can be later than the
  * file's release if a fatal signal ended the ioctl.  A dmirror_ctx holds the
- * module, so devices outlive all contexts.
+ * module and its dmirror_device.  A device that is removed ends the mirrors of
+ * its contexts; what is left of it goes with the last context.
  */
 #ifndef _HMM_DMIRROR_H
 #define _HMM_DMIRROR_H
@@ -26,11 +28,15 @@
 #include <linux/hmm/devmem.h>
 #include <linux/hmm/migrate.h>
 #include <linux/hmm/mirror.h>
+#include <linux/kref.h>
+#include <linux/ktime.h>
 #include <linux/list.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
+#include <linux/mutex.h>
 #include <linux/pgtable.h>
 #include <linux/refcount.h>
+#include <linux/sizes.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -39,7 +45,9 @@
 
 #define DMIRROR_MAX_DEVICES		8
 #define DMIRROR_MAX_ENGINES		8
-#define DMIRROR_NR_INJECTIONS		(HMM_DMIRROR_INJECT_PREPARE_ERROR + 1)
+#define DMIRROR_MAX_FAULT_WORKERS	8
+#define DMIRROR_NR_INJECTIONS		(HMM_DMIRROR_INJECT_FLUSH_DELAY + 1)
+#define DMIRROR_TLB_ENTRIES		16
 
 #define DMIRROR_BINS			256
 #define DMIRROR_COPY_CHUNK		1024
@@ -48,10 +56,16 @@
 #define DMIRROR_RANGE_ORDER		(PMD_SHIFT - PAGE_SHIFT)
 #define DMIRROR_RANGE_PAGES		BIT(DMIRROR_RANGE_ORDER)
 
-/* Device page-table entry: the page frame's address and these bits. */
+/*
+ * Device page-table entry: the page frame's address, DMA or physical, and these
+ * bits.  The order is that of the leaf, which has an entry for each base page.
+ */
 #define DMIRROR_PTE_PRESENT		BIT_ULL(0)
 #define DMIRROR_PTE_WRITE		BIT_ULL(1)
 #define DMIRROR_PTE_PRIVATE		BIT_ULL(2)
+#define DMIRROR_PTE_DMA			BIT_ULL(3)
+#define DMIRROR_PTE_EXCLUSIVE		BIT_ULL(4)
+#define DMIRROR_PTE_ORDER		GENMASK_ULL(9, 6)
 
 /**
  * struct dmirror_copy_engine - copies and clears device memory, one job at a
@@ -85,9 +99,42 @@ struct dmirror_injection {
 };
 
 /**
+ * struct dmirror_tlb_entry - a translation that an engine remembers
+ * @generation: &dmirror_ctx.tlb_generation when it was read; another one makes
+ *	the entry invalid.  No two contexts ever have the same
+ * @page: page number
+ * @pte: device page-table entry
+ */
+struct dmirror_tlb_entry {
+	u64 generation;
+	u64 page;
+	u64 pte;
+};
+
+/**
+ * struct dmirror_engine - runs programs
+ * @dev: the device
+ * @thread: the engine
+ * @lock: held during an access to memory: having had it is to know that no
+ *	access is in flight
+ * @tlb: by page number
+ */
+struct dmirror_engine {
+	struct dmirror_device *dev;
+	struct task_struct *thread;
+	spinlock_t lock;		/* an access in flight; protects tlb */
+	struct dmirror_tlb_entry tlb[DMIRROR_TLB_ENTRIES];
+};
+
+/**
  * struct dmirror_device - one /dev/hmm_dmirror<N>
  * @misc: the character device
  * @name: its name
+ * @refs: its creator and each context
+ * @ctx_lock: protects @contexts and @removed, and the end of their mirrors
+ * @contexts: open address spaces
+ * @removed: the hardware is gone
+ * @dma_dev: the device that DMA addresses are for; NULL without
  * @memory: kind of device memory
  * @phys: physical address of coherent device memory
  * @size: bytes of device memory
@@ -106,6 +153,11 @@ struct dmirror_injection {
 struct dmirror_device {
 	struct miscdevice misc;
 	char name[16];
+	struct kref refs;
+	struct mutex ctx_lock;		/* protects contexts, removed */
+	struct list_head contexts;
+	bool removed;
+	struct device *dma_dev;
 	enum hmm_dmirror_memory memory;
 	u64 phys;
 	u64 size;
@@ -116,7 +168,7 @@ struct dmirror_device {
 	spinlock_t run_lock;		/* protects runs */
 	struct list_head runs;
 	wait_queue_head_t run_wait;
-	struct task_struct *engines[DMIRROR_MAX_ENGINES];
+	struct dmirror_engine engines[DMIRROR_MAX_ENGINES];
 	unsigned int nr_engines;
 
 	spinlock_t inject_lock;		/* protects inject, open_files */
@@ -125,14 +177,14 @@ struct dmirror_device {
 };
 
 /**
- * struct dmirror_range - leaf of the device page table for one PMD_SIZE range
- * @lock: held as reader for each device access, as writer to change entries;
- *	so no access is in flight once an invalidation has had it
+ * struct dmirror_range - leaf table of the device for one PMD_SIZE range
  * @large: entry for the whole range, or 0
  * @ptes: entries for single pages, all 0 if @large is set
+ *
+ * Changed under the mirror's update lock of the range, read by engines at any
+ * time.
  */
 struct dmirror_range {
-	rwlock_t lock;
 	u64 large;
 	u64 *ptes;
 };
@@ -152,16 +204,31 @@ struct dmirror_pgtable {
 };
 
 /**
+ * struct dmirror_fault_worker - serves the fault queue of a context
+ * @work: the work
+ * @ctx: the context
+ */
+struct dmirror_fault_worker {
+	struct work_struct work;
+	struct dmirror_ctx *ctx;
+};
+
+/**
  * struct dmirror_ctx - an address space on the device, one for each open file
  * @dev: the device
  * @mm: the opener's address space, pinned with mmgrab()
  * @mirror: keeps @pgtable equal to @mm's page table
  * @pgtable: the device page table
+ * @tlb_generation: what engines remember from before is invalid
+ * @flushed: when the last TLB flush is complete
+ * @link: entry in &dmirror_device.contexts
+ * @mirrored: @mirror is registered
  * @refs: the file and each run
  * @faults: device page faults
- * @fault_lock: protects @fault_queue
+ * @fault_lock: protects @fault_queue and @busy_workers
  * @fault_queue: runs stopped at a page fault
- * @fault_work: serves @fault_queue; one for each address space, so that none
+ * @busy_workers: a bit for each of @workers that looks at @fault_queue
+ * @workers: serve @fault_queue; each address space has its own, so that none
  *	waits for another one's CPU faults
  * @destroy_work: tears the context down if the last reference is a run's
  */
@@ -170,12 +237,17 @@ struct dmirror_ctx {
 	struct mm_struct *mm;
 	struct hmm_mirror mirror;
 	struct dmirror_pgtable pgtable;
+	u64 tlb_generation;
+	ktime_t flushed;
+	struct list_head link;
+	bool mirrored;
 	refcount_t refs;
 	atomic64_t faults;
 
-	spinlock_t fault_lock;		/* protects fault_queue */
+	spinlock_t fault_lock;		/* protects fault_queue, busy_workers */
 	struct list_head fault_queue;
-	struct work_struct fault_work;
+	unsigned long busy_workers;
+	struct dmirror_fault_worker workers[DMIRROR_MAX_FAULT_WORKERS];
 	struct work_struct destroy_work;
 };
 
@@ -183,12 +255,15 @@ struct dmirror_ctx {
  * struct dmirror_run - one run of a device program
  * @refs: one for the ioctl, one for the device
  * @ctx: the address space; referenced
+ * @engine: the engine that runs it at the moment
  * @link: entry in the device's queue of runs or in the context's fault queue
  * @done: the program ended; @args can be read
  * @cancelled: nobody waits any more, stop at the next step
  * @args: operands and, once @done, results
  * @miss_addr: fault record: the address that the program missed
- * @miss_access: fault record: 0 or HMM_MIRROR_WRITE
+ * @miss_access: fault record: 0, HMM_MIRROR_WRITE or HMM_MIRROR_EXCLUSIVE
+ * @stuck_page: page that was missed last
+ * @stuck_until: when to give up if it is missed again and again, in jiffies
  * @pos: progress: bytes, words or items done
  * @pending: HISTOGRAM: bytes counted in @counts; COPY: bytes in @words
  * @bin: HISTOGRAM: next element of @counts to add
@@ -204,6 +279,7 @@ struct dmirror_ctx {
 struct dmirror_run {
 	refcount_t refs;
 	struct dmirror_ctx *ctx;
+	struct dmirror_engine *engine;
 	struct list_head link;
 	struct completion done;
 	bool cancelled;
@@ -211,6 +287,8 @@ struct dmirror_run {
 
 	u64 miss_addr;
 	unsigned int miss_access;
+	u64 stuck_page;
+	unsigned long stuck_until;
 
 	u64 pos;
 	u32 pending;
@@ -226,12 +304,12 @@ struct dmirror_run {
 
 /**
  * struct dmirror_window - what a device access reaches, at most one page
- * @range: range locked for the access
+ * @engine: engine locked for the access
  * @mapping: kmap_local_page() address, NULL for private device memory
  * @length: bytes that may be accessed
  */
 struct dmirror_window {
-	struct dmirror_range *range;
+	struct dmirror_engine *engine;
 	void *mapping;
 	u32 length;
 };
@@ -249,23 +327,39 @@ enum dmirror_step {
 };
 
 /* device.c */
+extern unsigned int dmirror_fault_timeout_ms;
 bool dmirror_inject(struct dmirror_device *dev, enum hmm_dmirror_injection what,
 		    u32 *value);
+struct dmirror_device *dmirror_device_add(char *spec, struct device *dma_dev);
+void dmirror_device_remove(struct dmirror_device *dev);
+void dmirror_device_put(struct dmirror_device *dev);
 
 /* file.c */
 extern const struct file_operations dmirror_fops;
 extern struct workqueue_struct *dmirror_wq;
 void dmirror_allow_open(bool allow);
+void dmirror_end_mirrors(struct dmirror_device *dev);
+
+/* ioctl.c */
+long dmirror_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
 
 /* pgtable.c */
+#define DMIRROR_PAGE_SIZES		(PAGE_SIZE | SZ_64K | PMD_SIZE)
 extern const struct hmm_mirror_ops dmirror_mirror_ops;
 int dmirror_pgtable_init(struct dmirror_pgtable *pgtable, u64 end);
 void dmirror_pgtable_free(struct dmirror_pgtable *pgtable);
+u64 dmirror_pgtable_walk(const struct dmirror_pgtable *pgtable, u64 addr);
+unsigned int dmirror_pgtable_snapshot(struct dmirror_ctx *ctx, u64 addr,
+				      u8 *pages, unsigned int nr);
+
+/* access.c */
+u64 dmirror_tlb_new_generation(void);
+void dmirror_flush_start(struct hmm_mirror *mirror, unsigned long start,
+			 unsigned long end);
+void dmirror_flush_wait(struct hmm_mirror *mirror, bool nonblock);
 void *dmirror_window_open(struct dmirror_run *run, u64 addr, u64 length,
 			  unsigned int access, struct dmirror_window *window);
 void dmirror_window_close(struct dmirror_window *window);
-unsigned int dmirror_pgtable_snapshot(struct dmirror_ctx *ctx, u64 addr,
-				      u8 *pages, unsigned int nr);
 
 /* engine.c */
 int dmirror_engines_start(struct dmirror_device *dev, unsigned int nr);
@@ -277,6 +371,15 @@ void dmirror_fault_work(struct work_struct *work);
 /* program.c */
 bool dmirror_program_valid(const struct hmm_dmirror_run *args);
 enum dmirror_step dmirror_program_step(struct dmirror_run *run);
+
+/* pci.c */
+#ifdef CONFIG_PCI
+int dmirror_pci_register(void);
+void dmirror_pci_unregister(void);
+#else
+static inline int dmirror_pci_register(void) { return 0; }
+static inline void dmirror_pci_unregister(void) { }
+#endif
 
 /* copy_engine.c */
 extern const struct hmm_devmem_ops dmirror_devmem_ops;

@@ -39,18 +39,29 @@ enum hmm_dmirror_memory {
 	HMM_DMIRROR_MEMORY_CDM = 2,
 };
 
+/* The device reaches RAM through DMA addresses, behind an IOMMU if there is one. */
+#define HMM_DMIRROR_INFO_DMA	0x1
+
 /**
  * struct hmm_dmirror_info - HMM_DMIRROR_INFO, what the device is
  * @memory: out, &enum hmm_dmirror_memory
  * @engines: out, programs that the device runs at the same time
  * @memory_size: out, device memory in bytes
  * @memory_used: out, device memory that holds process memory now, in bytes
+ * @page_sizes: out, bitmap of the sizes in bytes that a leaf of the device's page
+ *	table can have
+ * @fault_timeout_ms: out, how long a device page fault retries while its range
+ *	keeps changing, in milliseconds
+ * @flags: out, HMM_DMIRROR_INFO_*
  */
 struct hmm_dmirror_info {
 	__u32 memory;
 	__u32 engines;
 	__u64 memory_size;
 	__u64 memory_used;
+	__u64 page_sizes;
+	__u32 fault_timeout_ms;
+	__u32 flags;
 };
 
 /**
@@ -79,6 +90,10 @@ struct hmm_dmirror_info {
  *	word at @addr2 + 8 * byte (256 words); result is @length
  * @HMM_DMIRROR_WORD_COUNT: result is the number of words of text, that is
  *	maximal runs of ASCII letters and digits, in the @length bytes at @addr
+ * @HMM_DMIRROR_EXCLUSIVE_ADD: as ATOMIC_ADD, for a device whose bus knows no
+ *	atomic operations: it reads the word, waits a little and writes it, and
+ *	needs the page for itself meanwhile, so that nobody else can access it.
+ *	Anonymous memory only
  */
 enum hmm_dmirror_program {
 	HMM_DMIRROR_READ = 0,
@@ -89,6 +104,7 @@ enum hmm_dmirror_program {
 	HMM_DMIRROR_CHASE = 5,
 	HMM_DMIRROR_HISTOGRAM = 6,
 	HMM_DMIRROR_WORD_COUNT = 7,
+	HMM_DMIRROR_EXCLUSIVE_ADD = 8,
 };
 
 /**
@@ -125,7 +141,8 @@ enum hmm_dmirror_status {
  * @addr: in, first operand address; @addr + @length must not overflow
  * @addr2: in, second operand address; 0 for programs without one
  * @length: in, bytes (for CHASE: most nodes allowed); not 0, but for
- *	ATOMIC_ADD, where it is 0; a multiple of 8 where words are meant
+ *	ATOMIC_ADD and EXCLUSIVE_ADD, where it is 0; a multiple of 8 where words
+ *	are meant
  * @count: in, see the program; 0 for programs without one
  * @operand: in, see the program; 0 for programs without one
  * @operand2: in, see the program; 0 for programs without one
@@ -217,6 +234,8 @@ struct hmm_dmirror_evict {
 #define HMM_DMIRROR_PAGE_PRIVATE	0x04	/* in device private memory */
 #define HMM_DMIRROR_PAGE_CDM		0x08	/* in coherent device memory */
 #define HMM_DMIRROR_PAGE_LARGE		0x10	/* part of a PMD-sized leaf */
+#define HMM_DMIRROR_PAGE_MEDIUM		0x20	/* part of a leaf between these */
+#define HMM_DMIRROR_PAGE_EXCLUSIVE	0x40	/* only the device may access it */
 
 /**
  * struct hmm_dmirror_snapshot - HMM_DMIRROR_SNAPSHOT, read the device page table
@@ -233,6 +252,95 @@ struct hmm_dmirror_snapshot {
 	__u64 reserved;
 };
 
+/* Map for writing; map what the CPU page table maps and fault nothing in. */
+#define HMM_DMIRROR_PREFETCH_WRITE	0x1
+#define HMM_DMIRROR_PREFETCH_PRESENT	0x2
+
+/**
+ * struct hmm_dmirror_prefetch - HMM_DMIRROR_PREFETCH, map a range on the device
+ * @addr: in, first byte, page aligned
+ * @length: in, bytes, a multiple of the page size, not 0, no overflow
+ * @flags: in, one of HMM_DMIRROR_PREFETCH_* or 0
+ * @reserved: in, 0
+ * @mapped: out, pages mapped on the device
+ * @missing: out, pages that the CPU page table did not map (PRESENT)
+ * @refused: out, pages that the process itself could not access so
+ * @left: out, pages not reached because of the error
+ *
+ * The members out are written after these errors as well:
+ *
+ * Errors: ERANGE the range is not in the user address space; ETIME part of it
+ * kept changing; ENOMEM no memory; EIO the device failed; EINTR a fatal signal
+ * arrived.
+ */
+struct hmm_dmirror_prefetch {
+	__u64 addr;
+	__u64 length;
+	__u32 flags;
+	__u32 reserved;
+	__u64 mapped;
+	__u64 missing;
+	__u64 refused;
+	__u64 left;
+};
+
+/**
+ * struct hmm_dmirror_exclusive - HMM_DMIRROR_EXCLUSIVE, give the device sole
+ *	access
+ * @addr: in, first byte, page aligned
+ * @length: in, bytes, a multiple of the page size, not 0, no overflow
+ * @mapped: out, pages that became exclusive, counted from @addr
+ * @reserved: in, 0
+ *
+ * An access of the CPU ends it for the page concerned.  @mapped is written after
+ * these errors as well:
+ *
+ * Errors: ERANGE the range is not in the user address space; EOPNOTSUPP memory
+ * that is not anonymous; EFAULT nothing there that may be written; EPERM the
+ * process may only read; ETIME a page kept changing; ENOMEM no memory; EIO the
+ * device failed; EINTR a fatal signal arrived.
+ */
+struct hmm_dmirror_exclusive {
+	__u64 addr;
+	__u64 length;
+	__u64 mapped;
+	__u64 reserved;
+};
+
+#define HMM_DMIRROR_MAX_FILES	16
+
+/**
+ * struct hmm_dmirror_file - one of several open devices
+ * @fd: in, an open file of an HMM dummy device, of the same process
+ * @error: out, 0 or a negative errno, see HMM_DMIRROR_FAULT
+ */
+struct hmm_dmirror_file {
+	__s32 fd;
+	__s32 error;
+};
+
+/**
+ * struct hmm_dmirror_fault - HMM_DMIRROR_FAULT, one page fault for several
+ *	devices
+ * @addr: in, an address
+ * @files: in, address of an array of &struct hmm_dmirror_file; the device of the
+ *	ioctl itself takes part only if it is listed
+ * @nr_files: in, elements of @files, 1 to HMM_DMIRROR_MAX_FILES
+ * @flags: in, 0 or HMM_DMIRROR_PREFETCH_WRITE
+ *
+ * Errors: EBADF one of the files is none of this driver's; EPERM it is another
+ * process's; otherwise the first error of a file: EFAULT nothing there that
+ * could be read; EPERM it may only be read; ERANGE not in the user address
+ * space; ETIME it kept changing; ENOMEM no memory; EIO the device failed; EINTR
+ * a fatal signal arrived.
+ */
+struct hmm_dmirror_fault {
+	__u64 addr;
+	__u64 files;
+	__u32 nr_files;
+	__u32 flags;
+};
+
 /**
  * struct hmm_dmirror_stats - HMM_DMIRROR_STATS, counters
  * @faults: out, device page faults of this open file
@@ -245,7 +353,13 @@ struct hmm_dmirror_snapshot {
  * @bytes_copied: out, bytes that the device's copy engine copied
  * @bytes_cleared: out, bytes that the device's copy engine cleared
  *
- * The first four count for the open file, the others for the device.
+ * @timeouts: out, device page faults given up because the range kept changing
+ * @flushes: out, flushes of the device's TLB because the range changed
+ * @mapped_entries: out, leaves written to the device page table
+ * @dma_retries: out, device page faults repeated for want of IOMMU memory
+ *
+ * The members from @migrated_in to @bytes_cleared count for the device, the
+ * others for the open file.
  */
 struct hmm_dmirror_stats {
 	__u64 faults;
@@ -257,6 +371,10 @@ struct hmm_dmirror_stats {
 	__u64 cpu_faults;
 	__u64 bytes_copied;
 	__u64 bytes_cleared;
+	__u64 timeouts;
+	__u64 flushes;
+	__u64 mapped_entries;
+	__u64 dma_retries;
 };
 
 /**
@@ -268,6 +386,8 @@ struct hmm_dmirror_stats {
  *	most 10000
  * @HMM_DMIRROR_INJECT_MAP_ERROR: the device fails to map pages
  * @HMM_DMIRROR_INJECT_PREPARE_ERROR: the device has no memory for page tables
+ * @HMM_DMIRROR_INJECT_FLUSH_DELAY: a flush of the device's TLB takes @value
+ *	milliseconds longer, at most 10000
  */
 enum hmm_dmirror_injection {
 	HMM_DMIRROR_INJECT_COPY_ERROR = 0,
@@ -275,12 +395,14 @@ enum hmm_dmirror_injection {
 	HMM_DMIRROR_INJECT_COPY_DELAY = 2,
 	HMM_DMIRROR_INJECT_MAP_ERROR = 3,
 	HMM_DMIRROR_INJECT_PREPARE_ERROR = 4,
+	HMM_DMIRROR_INJECT_FLUSH_DELAY = 5,
 };
 
 /**
  * struct hmm_dmirror_inject - HMM_DMIRROR_INJECT, make the device fail
  * @what: in, &enum hmm_dmirror_injection
- * @after: in, jobs (copies and clears, maps, prepares) that still succeed first
+ * @after: in, jobs (copies and clears, maps, prepares, flushes) that still
+ *	succeed first
  * @count: in, jobs that fail then; 0 takes the injection back
  * @value: in, see the injection; 0 for those without one
  *
@@ -305,5 +427,8 @@ struct hmm_dmirror_inject {
 #define HMM_DMIRROR_SNAPSHOT	_IOW(HMM_DMIRROR_IOC_MAGIC, 4, struct hmm_dmirror_snapshot)
 #define HMM_DMIRROR_STATS	_IOR(HMM_DMIRROR_IOC_MAGIC, 5, struct hmm_dmirror_stats)
 #define HMM_DMIRROR_INJECT	_IOW(HMM_DMIRROR_IOC_MAGIC, 6, struct hmm_dmirror_inject)
+#define HMM_DMIRROR_PREFETCH	_IOWR(HMM_DMIRROR_IOC_MAGIC, 7, struct hmm_dmirror_prefetch)
+#define HMM_DMIRROR_EXCLUSIVE	_IOWR(HMM_DMIRROR_IOC_MAGIC, 8, struct hmm_dmirror_exclusive)
+#define HMM_DMIRROR_FAULT	_IOW(HMM_DMIRROR_IOC_MAGIC, 9, struct hmm_dmirror_fault)
 
 #endif /* _HMM_DMIRROR_UAPI_H */

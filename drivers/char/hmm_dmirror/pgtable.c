@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The page table of the HMM dummy device, and device accesses through it.
+ * The page table of the HMM dummy device.
  *
  * Directories of one page each lead to ranges, the leaf tables.  A range has
- * entries for base pages and one for a large page that covers it whole.
- * Directories and ranges are never taken away while the table exists, so
- * finding a range needs no lock; its entries are protected by its own lock.
+ * entries for base pages and one for a large page that covers it whole; a leaf
+ * between these has an entry for each of its base pages, and these come and go
+ * together.  Directories and ranges are never taken away while the table exists,
+ * so engines walk it without a lock.
  */
+#include <linux/bitfield.h>
 #include <linux/bitops.h>
-#include <linux/highmem.h>
 #include <linux/memremap.h>
 #include <linux/slab.h>
 
@@ -100,7 +101,6 @@ static struct dmirror_range *dmirror_range_alloc(void)
 		kfree(range);
 		return NULL;
 	}
-	rwlock_init(&range->lock);
 	return range;
 }
 
@@ -146,19 +146,56 @@ static int dmirror_prepare(struct hmm_mirror *mirror, unsigned long start,
 	return dmirror_range_create(&ctx->pgtable, start) ? 0 : -ENOMEM;
 }
 
-static void dmirror_range_split(struct dmirror_range *range)
+static unsigned int dmirror_pte_order(u64 pte)
+{
+	return FIELD_GET(DMIRROR_PTE_ORDER, pte);
+}
+
+/* Engines may look at any time: whole entries only. */
+static void dmirror_range_set(struct dmirror_range *range, unsigned long first,
+			      unsigned long nr, u64 pte)
 {
 	unsigned long i;
 
-	for (i = 0; i < DMIRROR_RANGE_PAGES; i++)
-		range->ptes[i] = range->large + ((u64)i << PAGE_SHIFT);
-	range->large = 0;
+	for (i = first; i < first + nr; i++) {
+		WRITE_ONCE(range->ptes[i], pte);
+		if (pte)
+			pte += PAGE_SIZE;
+	}
 }
 
-static void dmirror_range_clear_ptes(struct dmirror_range *range,
-				     unsigned long first, unsigned long nr)
+/* Turn the leaf that the page is part of into leaves of one page. */
+static void dmirror_range_split(struct dmirror_range *range, unsigned long i)
 {
-	memset(range->ptes + first, 0, nr * sizeof(*range->ptes));
+	unsigned int order = dmirror_pte_order(range->ptes[i]);
+	u64 large = range->large;
+
+	if (large) {
+		dmirror_range_set(range, 0, DMIRROR_RANGE_PAGES,
+				  large & ~DMIRROR_PTE_ORDER);
+		/* An engine must find one or the other. */
+		smp_store_release(&range->large, 0);
+	} else if (order) {
+		i = ALIGN_DOWN(i, 1UL << order);
+		dmirror_range_set(range, i, 1UL << order,
+				  range->ptes[i] & ~DMIRROR_PTE_ORDER);
+	}
+}
+
+static u64 dmirror_make_pte(const struct hmm_mirror_entry *entry)
+{
+	u64 pte = PFN_PHYS(entry->pfn);
+
+	if (entry->flags & HMM_MIRROR_DMA)
+		pte = entry->dma_addr | DMIRROR_PTE_DMA;
+	if (entry->flags & HMM_MIRROR_WRITE)
+		pte |= DMIRROR_PTE_WRITE;
+	if (entry->flags & HMM_MIRROR_PRIVATE)
+		pte |= DMIRROR_PTE_PRIVATE;
+	if (entry->flags & HMM_MIRROR_EXCLUSIVE)
+		pte |= DMIRROR_PTE_EXCLUSIVE;
+	return pte | DMIRROR_PTE_PRESENT |
+	       FIELD_PREP(DMIRROR_PTE_ORDER, entry->order);
 }
 
 static int dmirror_map(struct hmm_mirror *mirror,
@@ -167,7 +204,6 @@ static int dmirror_map(struct hmm_mirror *mirror,
 	struct dmirror_ctx *ctx = dmirror_ctx_from_mirror(mirror);
 	struct dmirror_range *range;
 	int ret = 0;
-	u64 pte;
 
 	range = dmirror_range_find(&ctx->pgtable, entries->addr);
 	if (WARN_ON_ONCE(!range))
@@ -179,45 +215,39 @@ static int dmirror_map(struct hmm_mirror *mirror,
 		ret = -EIO;
 	}
 
-	write_lock(&range->lock);
 	for (; nr; nr--, entries++) {
-		pte = ((u64)entries->pfn << PAGE_SHIFT) | DMIRROR_PTE_PRESENT;
-		if (entries->flags & HMM_MIRROR_WRITE)
-			pte |= DMIRROR_PTE_WRITE;
-		if (entries->flags & HMM_MIRROR_PRIVATE)
-			pte |= DMIRROR_PTE_PRIVATE;
+		unsigned long first = dmirror_pte_index(entries->addr);
+		u64 pte = dmirror_make_pte(entries);
 
-		if (entries->order) {
-			dmirror_range_clear_ptes(range, 0, DMIRROR_RANGE_PAGES);
-			range->large = pte;
+		if (entries->order == DMIRROR_RANGE_ORDER) {
+			WRITE_ONCE(range->large, pte);
+			dmirror_range_set(range, 0, DMIRROR_RANGE_PAGES, 0);
 			continue;
 		}
-		if (range->large)
-			dmirror_range_split(range);
-		range->ptes[dmirror_pte_index(entries->addr)] = pte;
+		if (range->large ||
+		    dmirror_pte_order(range->ptes[first]) > entries->order)
+			dmirror_range_split(range, first);
+		dmirror_range_set(range, first, 1UL << entries->order, pte);
 	}
-	write_unlock(&range->lock);
 	return ret;
 }
 
-/*
- * Engines hold the lock for each access as long as it lasts, so having held it
- * for writing is what a TLB flush is on a real device.
- */
+/* Zaps whole leaves; the TLBs of the engines are flushed later. */
 static bool dmirror_invalidate(struct hmm_mirror *mirror, unsigned long start,
 			       unsigned long end, bool nonblock)
 {
 	struct dmirror_ctx *ctx = dmirror_ctx_from_mirror(mirror);
+	unsigned long first = dmirror_pte_index(start);
+	unsigned long last = dmirror_pte_index(end - 1) + 1;
 	struct dmirror_range *range;
 
 	range = dmirror_range_find(&ctx->pgtable, start);
 	if (!range)
 		return true;
-	write_lock(&range->lock);
-	range->large = 0;
-	dmirror_range_clear_ptes(range, dmirror_pte_index(start),
-				 (end - start) >> PAGE_SHIFT);
-	write_unlock(&range->lock);
+	WRITE_ONCE(range->large, 0);
+	first = ALIGN_DOWN(first, 1UL << dmirror_pte_order(range->ptes[first]));
+	last = ALIGN(last, 1UL << dmirror_pte_order(range->ptes[last - 1]));
+	dmirror_range_set(range, first, last - first, 0);
 	return true;
 }
 
@@ -225,93 +255,54 @@ const struct hmm_mirror_ops dmirror_mirror_ops = {
 	.prepare = dmirror_prepare,
 	.map = dmirror_map,
 	.invalidate = dmirror_invalidate,
+	.flush_start = dmirror_flush_start,
+	.flush_wait = dmirror_flush_wait,
 };
 
 static u64 dmirror_range_pte(const struct dmirror_range *range, u64 addr)
 {
 	unsigned long i = dmirror_pte_index(addr);
+	u64 large = smp_load_acquire(&range->large);
 
-	if (range->large)
-		return range->large + ((u64)i << PAGE_SHIFT);
-	return range->ptes[i];
+	return large ? large + ((u64)i << PAGE_SHIFT) :
+		       READ_ONCE(range->ptes[i]);
 }
 
 /**
- * dmirror_window_open() - translate an address for a device access
- * @run: the program
- * @addr: first byte
- * @length: bytes wanted, not 0
- * @access: HMM_MIRROR_WRITE or 0
- * @window: out, to be given to dmirror_window_close()
+ * dmirror_pgtable_walk() - look an address up
+ * @pgtable: the page table
+ * @addr: any address
  *
- * The access ends at the end of the page, see &dmirror_window.length.
- *
- * Context: on success a spinning lock is held until dmirror_window_close():
- *	at most one at a time, and no more work than one page needs.
- * Return: where the byte is, or NULL if the page is not mapped for such an
- *	access; the run's fault record is filled in then.
+ * Context: any.
+ * Return: the entry of the page, 0 if it is not mapped.
  */
-void *dmirror_window_open(struct dmirror_run *run, u64 addr, u64 length,
-			  unsigned int access, struct dmirror_window *window)
+u64 dmirror_pgtable_walk(const struct dmirror_pgtable *pgtable, u64 addr)
 {
-	struct dmirror_device *dev = run->ctx->dev;
-	u64 pte, need = DMIRROR_PTE_PRESENT;
-	struct dmirror_range *range;
-	unsigned long pfn;
-	void *page;
+	struct dmirror_range *range = dmirror_range_find(pgtable, addr);
 
-	if (access & HMM_MIRROR_WRITE)
-		need |= DMIRROR_PTE_WRITE;
-
-	range = dmirror_range_find(&run->ctx->pgtable, addr);
-	if (!range)
-		goto miss;
-	read_lock(&range->lock);
-	pte = dmirror_range_pte(range, addr);
-	if ((pte & need) != need) {
-		read_unlock(&range->lock);
-		goto miss;
-	}
-
-	window->range = range;
-	window->length = min_t(u64, length, PAGE_SIZE - offset_in_page(addr));
-	pfn = pte >> PAGE_SHIFT;
-	if (pte & DMIRROR_PTE_PRIVATE) {
-		window->mapping = NULL;
-		page = dev->storage + hmm_devmem_offset(dev->devmem, pfn);
-	} else {
-		page = kmap_local_page(pfn_to_page(pfn));
-		window->mapping = page;
-	}
-	return page + offset_in_page(addr);
-
-miss:
-	run->miss_addr = addr;
-	run->miss_access = access;
-	return NULL;
+	return range ? dmirror_range_pte(range, addr) : 0;
 }
 
-void dmirror_window_close(struct dmirror_window *window)
+static u8 dmirror_pte_describe(u64 pte)
 {
-	if (window->mapping)
-		kunmap_local(window->mapping);
-	read_unlock(&window->range->lock);
-}
-
-static u8 dmirror_pte_describe(u64 pte, bool large)
-{
+	unsigned int order = dmirror_pte_order(pte);
 	u8 page = HMM_DMIRROR_PAGE_MAPPED;
 
 	if (!(pte & DMIRROR_PTE_PRESENT))
 		return 0;
 	if (pte & DMIRROR_PTE_WRITE)
 		page |= HMM_DMIRROR_PAGE_WRITE;
+	if (pte & DMIRROR_PTE_EXCLUSIVE)
+		page |= HMM_DMIRROR_PAGE_EXCLUSIVE;
 	if (pte & DMIRROR_PTE_PRIVATE)
 		page |= HMM_DMIRROR_PAGE_PRIVATE;
-	else if (is_device_coherent_page(pfn_to_page(pte >> PAGE_SHIFT)))
+	else if (!(pte & DMIRROR_PTE_DMA) &&
+		 is_device_coherent_page(pfn_to_page(PHYS_PFN(pte))))
 		page |= HMM_DMIRROR_PAGE_CDM;
-	if (large)
+	if (order == DMIRROR_RANGE_ORDER)
 		page |= HMM_DMIRROR_PAGE_LARGE;
+	else if (order)
+		page |= HMM_DMIRROR_PAGE_MEDIUM;
 	return page;
 }
 
@@ -337,11 +328,8 @@ unsigned int dmirror_pgtable_snapshot(struct dmirror_ctx *ctx, u64 addr,
 		memset(pages, 0, nr);
 		return nr;
 	}
-	read_lock(&range->lock);
 	for (i = 0; i < nr; i++)
-		pages[i] = dmirror_pte_describe(dmirror_range_pte(range,
-								  addr + ((u64)i << PAGE_SHIFT)),
-						range->large);
-	read_unlock(&range->lock);
+		pages[i] = dmirror_pte_describe(dmirror_range_pte(range, addr +
+								  ((u64)i << PAGE_SHIFT)));
 	return nr;
 }

@@ -6,6 +6,7 @@
  * device page table; at a miss the step returns and is repeated once the fault
  * has been served, so progress is recorded only for accesses that were made.
  */
+#include <linux/delay.h>
 #include <linux/overflow.h>
 
 #include "hmm_dmirror.h"
@@ -152,6 +153,35 @@ static enum dmirror_step dmirror_step_atomic_add(struct dmirror_run *run)
 		return DMIRROR_STEP_FAULT;
 	for (i = 0; i < nr; i++)
 		run->args.result = atomic64_add_return(run->args.operand, word);
+	dmirror_window_close(&window);
+
+	run->pos += nr;
+	return run->pos < run->args.count ? DMIRROR_STEP_MORE :
+					    DMIRROR_STEP_DONE;
+}
+
+/* What a device does without atomic operations on its bus. */
+static enum dmirror_step dmirror_step_exclusive_add(struct dmirror_run *run)
+{
+	u64 i, value, nr = min_t(u64, run->args.count - run->pos,
+				 DMIRROR_STEP_ADDS);
+	struct dmirror_window window;
+	u64 *word;
+
+	if (!nr)
+		return DMIRROR_STEP_DONE;
+	word = dmirror_window_open(run, run->args.addr, DMIRROR_WORD,
+				   HMM_MIRROR_EXCLUSIVE, &window);
+	if (!word)
+		return DMIRROR_STEP_FAULT;
+	for (i = 0; i < nr; i++) {
+		value = READ_ONCE(*word);
+		/* Give others time to be in the way. */
+		ndelay(500);
+		value += run->args.operand;
+		WRITE_ONCE(*word, value);
+	}
+	run->args.result = value;
 	dmirror_window_close(&window);
 
 	run->pos += nr;
@@ -348,6 +378,12 @@ static const struct dmirror_program dmirror_programs[] = {
 	},
 	[HMM_DMIRROR_ATOMIC_ADD] = {
 		.step = dmirror_step_atomic_add,
+		.words = true,
+		.count = true,
+		.operand = true,
+	},
+	[HMM_DMIRROR_EXCLUSIVE_ADD] = {
+		.step = dmirror_step_exclusive_add,
 		.words = true,
 		.count = true,
 		.operand = true,

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The ioctls of the HMM dummy device.
+ */
+#include <linux/bitops.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/overflow.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "hmm_dmirror.h"
+
+#define DMIRROR_SNAPSHOT_CHUNK		256	/* pages */
+#define DMIRROR_SNAPSHOT_MAX		SZ_1G
+#define DMIRROR_EVICT_MAX_MS		60000
+#define DMIRROR_DELAY_MAX_MS		10000
+
+static long dmirror_ioctl_info(struct dmirror_ctx *ctx, void __user *arg)
+{
+	struct dmirror_device *dev = ctx->dev;
+	struct hmm_dmirror_info info = {
+		.memory = dev->memory,
+		.engines = dev->nr_engines,
+		.memory_size = dev->size,
+		.page_sizes = DMIRROR_PAGE_SIZES,
+		.fault_timeout_ms = dmirror_fault_timeout_ms,
+		.flags = dev->dma_dev ? HMM_DMIRROR_INFO_DMA : 0,
+	};
+	struct hmm_devmem_stats stats;
+
+	if (dev->devmem) {
+		hmm_devmem_get_stats(dev->devmem, &stats);
+		info.memory_used = stats.used * PAGE_SIZE;
+	}
+	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
+}
+
+static long dmirror_ioctl_run(struct dmirror_ctx *ctx, void __user *arg)
+{
+	struct dmirror_run *run;
+	long ret = 0;
+
+	run = kzalloc_obj(*run, GFP_KERNEL_ACCOUNT);
+	if (!run)
+		return -ENOMEM;
+	if (copy_from_user(&run->args, arg, sizeof(run->args))) {
+		ret = -EFAULT;
+		goto free_run;
+	}
+	if (!dmirror_program_valid(&run->args)) {
+		ret = -EINVAL;
+		goto free_run;
+	}
+	run->args.status = HMM_DMIRROR_STATUS_DONE;
+	run->args.result = 0;
+	run->args.result2 = 0;
+	run->args.fault_addr = 0;
+	run->args.faults = 0;
+
+	refcount_set(&run->refs, 2);
+	refcount_inc(&ctx->refs);
+	run->ctx = ctx;
+	init_completion(&run->done);
+	dmirror_run_queue(ctx->dev, run);
+
+	if (wait_for_completion_killable(&run->done)) {
+		WRITE_ONCE(run->cancelled, true);
+		ret = -EINTR;
+	} else if (copy_to_user(arg, &run->args, sizeof(run->args))) {
+		ret = -EFAULT;
+	}
+	dmirror_run_put(run);
+	return ret;
+
+free_run:
+	kfree(run);
+	return ret;
+}
+
+/* Check a page-aligned range that is not empty; false if it is not one. */
+static bool dmirror_range_valid(u64 addr, u64 length)
+{
+	u64 end;
+
+	return length && PAGE_ALIGNED(addr | length) &&
+	       !check_add_overflow(addr, length, &end);
+}
+
+static long dmirror_ioctl_migrate(struct dmirror_ctx *ctx, void __user *arg)
+{
+	struct dmirror_device *dev = ctx->dev;
+	struct hmm_migrate_result result = {};
+	struct hmm_dmirror_migrate args;
+	u64 end;
+	int ret;
+
+	if (copy_from_user(&args, arg, sizeof(args)))
+		return -EFAULT;
+	if (!dmirror_range_valid(args.addr, args.length) || args.flags ||
+	    args.target > HMM_DMIRROR_TO_DEVICE)
+		return -EINVAL;
+	result.left = args.length >> PAGE_SHIFT;
+	end = args.addr + args.length;
+
+	if (!dev->devmem)
+		ret = -EOPNOTSUPP;
+	else if (args.target == HMM_DMIRROR_TO_DEVICE)
+		ret = hmm_migrate_to_device(dev->devmem, ctx->mm, args.addr,
+					    end, &result);
+	else
+		ret = hmm_migrate_to_ram(ctx->mm, dev, args.addr, end, &result);
+
+	args.moved = result.moved;
+	args.filled = result.filled;
+	args.left = result.left;
+	if (copy_to_user(arg, &args, sizeof(args)))
+		return -EFAULT;
+	return ret;
+}
+
+static long dmirror_ioctl_evict(struct dmirror_ctx *ctx, void __user *arg)
+{
+	struct hmm_devmem *devmem = ctx->dev->devmem;
+	struct hmm_dmirror_evict args;
+
+	if (copy_from_user(&args, arg, sizeof(args)))
+		return -EFAULT;
+	if (args.timeout_ms > DMIRROR_EVICT_MAX_MS || args.flags)
+		return -EINVAL;
+	if (!devmem)
+		return -EOPNOTSUPP;
+
+	args.evicted = hmm_devmem_evict(devmem, args.nr_pages, args.timeout_ms);
+	return copy_to_user(arg, &args, sizeof(args)) ? -EFAULT : 0;
+}
+
+static long dmirror_ioctl_snapshot(struct dmirror_ctx *ctx, void __user *arg)
+{
+	struct hmm_dmirror_snapshot args;
+	u8 pages[DMIRROR_SNAPSHOT_CHUNK];
+	unsigned int nr;
+	u64 left;
+
+	if (copy_from_user(&args, arg, sizeof(args)))
+		return -EFAULT;
+	if (!dmirror_range_valid(args.addr, args.length) ||
+	    args.length > DMIRROR_SNAPSHOT_MAX || args.reserved)
+		return -EINVAL;
+
+	for (left = args.length >> PAGE_SHIFT; left; left -= nr) {
+		nr = min_t(u64, left, DMIRROR_SNAPSHOT_CHUNK);
+		nr = dmirror_pgtable_snapshot(ctx, args.addr, pages, nr);
+		if (copy_to_user(u64_to_user_ptr(args.pages), pages, nr))
+			return -EFAULT;
+		args.addr += (u64)nr << PAGE_SHIFT;
+		args.pages += nr;
+		cond_resched();
+	}
+	return 0;
+}
+
+static long dmirror_ioctl_prefetch(struct dmirror_ctx *ctx, void __user *arg)
+{
+	struct hmm_dmirror_prefetch args;
+	struct hmm_mirror_result result = {};
+	u64 end;
+	int ret;
+
+	if (copy_from_user(&args, arg, sizeof(args)))
+		return -EFAULT;
+	if (!dmirror_range_valid(args.addr, args.length) || args.reserved ||
+	    args.flags & ~(HMM_DMIRROR_PREFETCH_WRITE |
+			   HMM_DMIRROR_PREFETCH_PRESENT) ||
+	    hweight32(args.flags) > 1)
+		return -EINVAL;
+	end = args.addr + args.length;
+
+	if (args.flags & HMM_DMIRROR_PREFETCH_PRESENT)
+		ret = hmm_mirror_snapshot(&ctx->mirror, args.addr, end, &result);
+	else
+		ret = hmm_mirror_prefetch(&ctx->mirror, args.addr, end,
+					  args.flags ? HMM_MIRROR_WRITE : 0,
+					  &result);
+	args.mapped = result.mapped;
+	args.missing = result.missing;
+	args.refused = result.refused;
+	args.left = ret == -ERANGE ? args.length >> PAGE_SHIFT : result.left;
+	if (copy_to_user(arg, &args, sizeof(args)))
+		return -EFAULT;
+	return ret;
+}
+
+static long dmirror_ioctl_exclusive(struct dmirror_ctx *ctx, void __user *arg)
+{
+	struct hmm_dmirror_exclusive args;
+	unsigned long mapped = 0;
+	int ret;
+
+	if (copy_from_user(&args, arg, sizeof(args)))
+		return -EFAULT;
+	if (!dmirror_range_valid(args.addr, args.length) || args.reserved)
+		return -EINVAL;
+
+	ret = hmm_mirror_fault_exclusive(&ctx->mirror, args.addr,
+					 args.addr + args.length, &mapped);
+	args.mapped = mapped;
+	if (copy_to_user(arg, &args, sizeof(args)))
+		return -EFAULT;
+	return ret;
+}
+
+/* Take the files of @args; each fills in a target. */
+static int dmirror_get_targets(struct dmirror_ctx *ctx,
+			       const struct hmm_dmirror_fault *args,
+			       struct file **files,
+			       struct hmm_mirror_target *targets)
+{
+	struct hmm_dmirror_file __user *user = u64_to_user_ptr(args->files);
+	struct hmm_dmirror_file entry;
+	struct dmirror_ctx *other;
+	unsigned int i;
+
+	for (i = 0; i < args->nr_files; i++) {
+		if (copy_from_user(&entry, &user[i], sizeof(entry)))
+			return -EFAULT;
+		files[i] = fget(entry.fd);
+		if (!files[i] || files[i]->f_op != &dmirror_fops)
+			return -EBADF;
+		other = files[i]->private_data;
+		if (other->mm != ctx->mm)
+			return -EPERM;
+		targets[i].mirror = &other->mirror;
+	}
+	return 0;
+}
+
+static long dmirror_ioctl_fault(struct dmirror_ctx *ctx, void __user *arg)
+{
+	struct hmm_mirror_target targets[HMM_DMIRROR_MAX_FILES] = {};
+	struct file *files[HMM_DMIRROR_MAX_FILES] = {};
+	struct hmm_dmirror_file __user *user;
+	struct hmm_dmirror_fault args;
+	unsigned int i;
+	int ret;
+
+	if (copy_from_user(&args, arg, sizeof(args)))
+		return -EFAULT;
+	if (!args.nr_files || args.nr_files > HMM_DMIRROR_MAX_FILES ||
+	    args.flags & ~HMM_DMIRROR_PREFETCH_WRITE)
+		return -EINVAL;
+
+	ret = dmirror_get_targets(ctx, &args, files, targets);
+	if (!ret) {
+		ret = hmm_mirror_fault_many(targets, args.nr_files, args.addr,
+					    args.flags ? HMM_MIRROR_WRITE : 0);
+		user = u64_to_user_ptr(args.files);
+		for (i = 0; i < args.nr_files; i++)
+			if (put_user(targets[i].error, &user[i].error))
+				ret = -EFAULT;
+	}
+	for (i = 0; i < args.nr_files; i++)
+		if (files[i])
+			fput(files[i]);
+	return ret;
+}
+
+static long dmirror_ioctl_stats(struct dmirror_ctx *ctx, void __user *arg)
+{
+	struct dmirror_device *dev = ctx->dev;
+	struct hmm_dmirror_stats args = {};
+	struct hmm_mirror_stats mirror;
+	struct hmm_devmem_stats devmem;
+
+	hmm_mirror_get_stats(&ctx->mirror, &mirror);
+	args.faults = atomic64_read(&ctx->faults);
+	args.retries = mirror.retries;
+	args.invalidations = mirror.invalidations;
+	args.mapped_pages = mirror.mapped_pages;
+	args.timeouts = mirror.timeouts;
+	args.flushes = mirror.flushes;
+	args.mapped_entries = mirror.mapped_entries;
+	args.dma_retries = mirror.dma_retries;
+	if (dev->devmem) {
+		hmm_devmem_get_stats(dev->devmem, &devmem);
+		args.migrated_in = devmem.migrated_in;
+		args.migrated_out = devmem.migrated_out;
+		args.cpu_faults = devmem.cpu_faults;
+		args.bytes_copied = atomic64_read(&dev->copy.bytes_copied);
+		args.bytes_cleared = atomic64_read(&dev->copy.bytes_cleared);
+	}
+	return copy_to_user(arg, &args, sizeof(args)) ? -EFAULT : 0;
+}
+
+static long dmirror_ioctl_inject(struct dmirror_ctx *ctx, void __user *arg)
+{
+	struct dmirror_device *dev = ctx->dev;
+	struct dmirror_injection *injection;
+	struct hmm_dmirror_inject args;
+	u32 max_value = 0;
+
+	if (copy_from_user(&args, arg, sizeof(args)))
+		return -EFAULT;
+
+	switch (args.what) {
+	case HMM_DMIRROR_INJECT_FLUSH_DELAY:
+		if (args.value > DMIRROR_DELAY_MAX_MS)
+			return -EINVAL;
+		break;
+	case HMM_DMIRROR_INJECT_COPY_DELAY:
+		max_value = DMIRROR_DELAY_MAX_MS;
+		fallthrough;
+	case HMM_DMIRROR_INJECT_COPY_ERROR:
+	case HMM_DMIRROR_INJECT_COPY_REFUSE:
+		if (args.value > max_value)
+			return -EINVAL;
+		if (!dev->devmem)
+			return -EOPNOTSUPP;
+		break;
+	case HMM_DMIRROR_INJECT_MAP_ERROR:
+	case HMM_DMIRROR_INJECT_PREPARE_ERROR:
+		if (args.value)
+			return -EINVAL;
+		break;
+	default:
+		return -EINVAL;
+	}
+
+	injection = &dev->inject[args.what];
+	spin_lock(&dev->inject_lock);
+	injection->after = args.after;
+	injection->count = args.count;
+	injection->value = args.value;
+	spin_unlock(&dev->inject_lock);
+	return 0;
+}
+
+static long dmirror_ioctl_dispatch(struct dmirror_ctx *ctx, unsigned int cmd,
+				   void __user *arg)
+{
+	switch (cmd) {
+	case HMM_DMIRROR_INFO:
+		return dmirror_ioctl_info(ctx, arg);
+	case HMM_DMIRROR_RUN:
+		return dmirror_ioctl_run(ctx, arg);
+	case HMM_DMIRROR_MIGRATE:
+		return dmirror_ioctl_migrate(ctx, arg);
+	case HMM_DMIRROR_EVICT:
+		return dmirror_ioctl_evict(ctx, arg);
+	case HMM_DMIRROR_SNAPSHOT:
+		return dmirror_ioctl_snapshot(ctx, arg);
+	case HMM_DMIRROR_STATS:
+		return dmirror_ioctl_stats(ctx, arg);
+	case HMM_DMIRROR_INJECT:
+		return dmirror_ioctl_inject(ctx, arg);
+	case HMM_DMIRROR_PREFETCH:
+		return dmirror_ioctl_prefetch(ctx, arg);
+	case HMM_DMIRROR_EXCLUSIVE:
+		return dmirror_ioctl_exclusive(ctx, arg);
+	case HMM_DMIRROR_FAULT:
+		return dmirror_ioctl_fault(ctx, arg);
+	default:
+		return -ENOTTY;
+	}
+}
+
+long dmirror_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct dmirror_ctx *ctx = file->private_data;
+	long ret;
+
+	/* ctx pins the mm, so no other one can have its address. */
+	if (current->mm != ctx->mm)
+		return -EPERM;
+	if (READ_ONCE(ctx->dev->removed))
+		return -ENODEV;
+	ret = dmirror_ioctl_dispatch(ctx, cmd, (void __user *)arg);
+	/* Removed in the middle. */
+	return ret == -ESHUTDOWN ? -ENODEV : ret;
+}
