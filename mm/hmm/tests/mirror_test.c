@@ -21,24 +21,6 @@ static void mirror_test_exit(struct kunit *test)
 	test_device_destroy(test->priv);
 }
 
-/* What the device maps at @addr: frame << 8 | flags, 0 if nothing. */
-static unsigned long device_entry(struct test_device *device, unsigned long addr)
-{
-	void *entry = xa_load(&device->table, addr >> PAGE_SHIFT);
-
-	return entry ? xa_to_value(entry) : 0;
-}
-
-static u64 device_read_word(struct test_device *device, unsigned long addr)
-{
-	struct page *page = pfn_to_page(device_entry(device, addr) >> 8);
-	u64 value;
-
-	memcpy_from_page((char *)&value, page, offset_in_page(addr),
-			 sizeof(value));
-	return value;
-}
-
 static void mirror_test_register_args(struct kunit *test)
 {
 	struct test_device *device = test->priv;
@@ -53,11 +35,22 @@ static void mirror_test_register_args(struct kunit *test)
 		.invalidate = test_mirror_ops.invalidate };
 	const struct hmm_mirror_ops no_invalidate = {
 		.map = test_mirror_ops.map };
-	struct hmm_mirror_desc bad[12];
+	const struct hmm_mirror_ops no_start = {
+		.map = test_flush_ops.map,
+		.invalidate = test_flush_ops.invalidate,
+		.flush_wait = test_flush_ops.flush_wait };
+	const struct hmm_mirror_ops no_wait = {
+		.map = test_flush_ops.map,
+		.invalidate = test_flush_ops.invalidate,
+		.flush_start = test_flush_ops.flush_start };
+	const unsigned int nr_bad = 14;
+	struct hmm_mirror_desc *bad;
 	unsigned int i;
 
 	KUNIT_ASSERT_EQ(test, kunit_attach_mm(), 0);
-	for (i = 0; i < ARRAY_SIZE(bad); i++)
+	bad = kunit_kcalloc(test, nr_bad, sizeof(*bad), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, bad);
+	for (i = 0; i < nr_bad; i++)
 		bad[i] = good;
 	bad[0].ops = NULL;
 	bad[1].ops = &no_map;
@@ -71,8 +64,10 @@ static void mirror_test_register_args(struct kunit *test)
 	bad[9].fault_around = 0;
 	bad[10].fault_around = 3 * PAGE_SIZE;
 	bad[11].fault_around = PMD_SIZE << 1;
+	bad[12].ops = &no_start;
+	bad[13].ops = &no_wait;
 
-	for (i = 0; i < ARRAY_SIZE(bad); i++)
+	for (i = 0; i < nr_bad; i++)
 		KUNIT_EXPECT_EQ_MSG(test, -EINVAL,
 				    hmm_mirror_register(&device->mirror,
 							current->mm, &bad[i]),
@@ -99,15 +94,15 @@ static void mirror_test_access(struct kunit *test)
 	none = test_mmap(test, PAGE_SIZE, PROT_NONE);
 
 	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_fault(&device->mirror, readable, 0));
-	KUNIT_EXPECT_NE(test, 0, device_entry(device, readable));
+	KUNIT_EXPECT_NE(test, 0, test_device_entry(device, readable));
 	KUNIT_EXPECT_EQ(test, 0,
-			device_entry(device, readable) & HMM_MIRROR_WRITE);
+			test_device_entry(device, readable) & HMM_MIRROR_WRITE);
 	KUNIT_EXPECT_EQ(test, -EPERM, hmm_mirror_fault(&device->mirror, readable,
 						       HMM_MIRROR_WRITE));
 	KUNIT_EXPECT_EQ(test, -EFAULT, hmm_mirror_fault(&device->mirror, none, 0));
 
 	KUNIT_ASSERT_EQ(test, 0, vm_munmap(readable, PAGE_SIZE));
-	KUNIT_EXPECT_EQ(test, 0, device_entry(device, readable));
+	KUNIT_EXPECT_EQ(test, 0, test_device_entry(device, readable));
 	KUNIT_EXPECT_EQ(test, -EFAULT,
 			hmm_mirror_fault(&device->mirror, readable, 0));
 }
@@ -127,7 +122,7 @@ static void mirror_test_around(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_fault(&device->mirror,
 						  addr + 7 * PAGE_SIZE + 8, 0));
 	for (i = 0; i < 24; i++) {
-		unsigned long entry = device_entry(device, addr + i * PAGE_SIZE);
+		unsigned long entry = test_device_entry(device, addr + i * PAGE_SIZE);
 
 		if (i == 5 || i >= 16) {
 			KUNIT_EXPECT_EQ_MSG(test, entry, 0, "page %lu", i);
@@ -135,7 +130,7 @@ static void mirror_test_around(struct kunit *test)
 		}
 		KUNIT_ASSERT_NE_MSG(test, entry, 0, "page %lu", i);
 		KUNIT_EXPECT_EQ(test, i + 100,
-				device_read_word(device, addr + i * PAGE_SIZE));
+				test_device_read_word(device, addr + i * PAGE_SIZE));
 	}
 	KUNIT_EXPECT_EQ(test, device->prepares, 1);
 }
@@ -152,7 +147,7 @@ static void mirror_test_dirty(struct kunit *test)
 	test_write_word(test, addr, 1);
 
 	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_fault(&device->mirror, addr, 0));
-	entry = device_entry(device, addr);
+	entry = test_device_entry(device, addr);
 	folio = page_folio(pfn_to_page(entry >> 8));
 	folio_lock(folio);
 	folio_clear_dirty(folio);
@@ -160,8 +155,8 @@ static void mirror_test_dirty(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_fault(&device->mirror, addr,
 						  HMM_MIRROR_WRITE));
-	KUNIT_ASSERT_EQ(test, entry >> 8, device_entry(device, addr) >> 8);
-	KUNIT_EXPECT_TRUE(test, device_entry(device, addr) & HMM_MIRROR_WRITE);
+	KUNIT_ASSERT_EQ(test, entry >> 8, test_device_entry(device, addr) >> 8);
+	KUNIT_EXPECT_TRUE(test, test_device_entry(device, addr) & HMM_MIRROR_WRITE);
 	KUNIT_EXPECT_TRUE(test, folio_test_dirty(folio));
 }
 
@@ -182,7 +177,7 @@ static void mirror_test_invalidate(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, device->zapped_end, addr + 4 * PAGE_SIZE);
 	for (i = 0; i < 16; i++)
 		KUNIT_EXPECT_EQ_MSG(test, i == 3,
-				    !device_entry(device, addr + i * PAGE_SIZE),
+				    !test_device_entry(device, addr + i * PAGE_SIZE),
 				    "page %lu", i);
 }
 
@@ -200,9 +195,9 @@ static void mirror_test_map_error(struct kunit *test)
 	device->map_errors = 1;
 	KUNIT_EXPECT_EQ(test, -EIO, hmm_mirror_fault(&device->mirror, addr, 0));
 	for (i = 0; i < 16; i++)
-		KUNIT_EXPECT_EQ(test, 0, device_entry(device, addr + i * PAGE_SIZE));
+		KUNIT_EXPECT_EQ(test, 0, test_device_entry(device, addr + i * PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_fault(&device->mirror, addr, 0));
-	KUNIT_EXPECT_NE(test, 0, device_entry(device, addr));
+	KUNIT_EXPECT_NE(test, 0, test_device_entry(device, addr));
 }
 
 static void mirror_test_unregister(struct kunit *test)
@@ -217,7 +212,7 @@ static void mirror_test_unregister(struct kunit *test)
 
 	hmm_mirror_unregister(&device->mirror);
 	device->mirrored = false;
-	KUNIT_EXPECT_EQ(test, 0, device_entry(device, addr));
+	KUNIT_EXPECT_EQ(test, 0, test_device_entry(device, addr));
 }
 
 static struct kunit_case mirror_test_cases[] = {

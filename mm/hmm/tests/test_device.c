@@ -6,6 +6,7 @@
 #include <linux/highmem.h>
 #include <linux/mman.h>
 #include <linux/mm.h>
+#include <linux/mmap_lock.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
@@ -14,6 +15,82 @@
 static struct test_device *to_device(struct hmm_mirror *mirror)
 {
 	return container_of(mirror, struct test_device, mirror);
+}
+
+struct test_log test_log = {
+	.lock = __SPIN_LOCK_UNLOCKED(test_log.lock),
+};
+
+static void test_log_add(struct test_device *device, enum test_op op,
+			 unsigned long start, unsigned long end)
+{
+	guard(spinlock)(&test_log.lock);
+	if (test_log.nr < TEST_EVENTS)
+		test_log.events[test_log.nr++] = (struct test_event){
+			.device = device, .op = op, .start = start, .end = end };
+
+	switch (op) {
+	case TEST_ZAP:
+		device->unflushed_start = min(device->unflushed_start, start);
+		device->unflushed_end = max(device->unflushed_end, end);
+		break;
+	case TEST_FLUSH_START:
+		if (start > device->unflushed_start ||
+		    end < device->unflushed_end)
+			device->bad_flushes++;
+		device->unflushed_start = ULONG_MAX;
+		device->unflushed_end = 0;
+		device->flushing = true;
+		break;
+	case TEST_FLUSH_WAIT:
+		device->flushing = false;
+		break;
+	}
+}
+
+void test_log_reset(void)
+{
+	guard(spinlock)(&test_log.lock);
+	test_log.nr = 0;
+}
+
+/* Events of a kind on one device, or on all if @device is NULL. */
+unsigned int test_log_count(const struct test_device *device, enum test_op op)
+{
+	unsigned int i, n = 0;
+
+	guard(spinlock)(&test_log.lock);
+	for (i = 0; i < test_log.nr; i++)
+		n += test_log.events[i].op == op &&
+		     (!device || test_log.events[i].device == device);
+	return n;
+}
+
+/* Index of one of these events, counted from 0; -1 if there are fewer. */
+int test_log_find(const struct test_device *device, enum test_op op,
+		  unsigned int nth)
+{
+	unsigned int i;
+
+	guard(spinlock)(&test_log.lock);
+	for (i = 0; i < test_log.nr; i++)
+		if (test_log.events[i].op == op &&
+		    (!device || test_log.events[i].device == device) && !nth--)
+			return i;
+	return -1;
+}
+
+/* Is this call one of those that are to fail? */
+static bool test_fails(unsigned int *skip, unsigned int *errors)
+{
+	if (!*errors)
+		return false;
+	if (*skip) {
+		--*skip;
+		return false;
+	}
+	--*errors;
+	return true;
 }
 
 static int test_prepare(struct hmm_mirror *mirror, unsigned long start,
@@ -26,7 +103,8 @@ static int test_prepare(struct hmm_mirror *mirror, unsigned long start,
 	for (index = start >> PAGE_SHIFT; index < end >> PAGE_SHIFT; index++)
 		if (xa_reserve(&device->table, index, GFP_KERNEL))
 			return -ENOMEM;
-	return 0;
+	return test_fails(&device->prepare_skip, &device->prepare_errors) ?
+	       -EREMOTEIO : 0;
 }
 
 static int test_map(struct hmm_mirror *mirror,
@@ -35,19 +113,20 @@ static int test_map(struct hmm_mirror *mirror,
 	struct test_device *device = to_device(mirror);
 	unsigned int i;
 
+	device->maps++;
 	for (i = 0; i < nr; i++) {
 		unsigned long index = entries[i].addr >> PAGE_SHIFT;
 		unsigned long page;
 
+		if (device->nr_entries < TEST_ENTRIES)
+			device->entries[device->nr_entries] = entries[i];
+		device->nr_entries++;
 		for (page = 0; page < 1UL << entries[i].order; page++)
 			xa_store(&device->table, index + page,
 				 xa_mk_value(((entries[i].pfn + page) << 8) |
 					     entries[i].flags), GFP_NOWAIT);
 	}
-	if (!device->map_errors)
-		return 0;
-	device->map_errors--;
-	return -EIO;
+	return test_fails(&device->map_skip, &device->map_errors) ? -EIO : 0;
 }
 
 static bool test_invalidate(struct hmm_mirror *mirror, unsigned long start,
@@ -62,13 +141,42 @@ static bool test_invalidate(struct hmm_mirror *mirror, unsigned long start,
 	xa_for_each_range(&device->table, index, entry, start >> PAGE_SHIFT,
 			  (end - 1) >> PAGE_SHIFT)
 		xa_store(&device->table, index, XA_ZERO_ENTRY, GFP_NOWAIT);
+	test_log_add(device, TEST_ZAP, start, end);
 	return true;
+}
+
+static void test_flush_start(struct hmm_mirror *mirror, unsigned long start,
+			     unsigned long end)
+{
+	test_log_add(to_device(mirror), TEST_FLUSH_START, start, end);
+}
+
+static void test_flush_wait(struct hmm_mirror *mirror, bool nonblock)
+{
+	struct test_device *device = to_device(mirror);
+
+	if (device->stall && !nonblock) {
+		device->stall = false;
+		complete(&device->stalled);
+		wait_for_completion_timeout(&device->resume,
+					    msecs_to_jiffies(TEST_TIMEOUT_MS));
+	}
+	test_log_add(device, TEST_FLUSH_WAIT, 0, 0);
 }
 
 const struct hmm_mirror_ops test_mirror_ops = {
 	.prepare = test_prepare,
 	.map = test_map,
 	.invalidate = test_invalidate,
+};
+
+/* A device that flushes its TLB on its own. */
+const struct hmm_mirror_ops test_flush_ops = {
+	.prepare = test_prepare,
+	.map = test_map,
+	.invalidate = test_invalidate,
+	.flush_start = test_flush_start,
+	.flush_wait = test_flush_wait,
 };
 
 static void *test_frame(struct hmm_devmem *devmem, struct page *page)
@@ -127,6 +235,9 @@ struct test_device *test_device_create(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, device);
 	xa_init(&device->table);
+	device->unflushed_start = ULONG_MAX;
+	init_completion(&device->stalled);
+	init_completion(&device->resume);
 	return device;
 }
 
@@ -143,22 +254,112 @@ void test_device_destroy(struct test_device *device)
 	kfree(device);
 }
 
-/* Mirror the test's whole address space. */
-void test_device_mirror(struct kunit *test, struct test_device *device)
+KUNIT_DEFINE_ACTION_WRAPPER(test_device_destroy_action, test_device_destroy,
+			    struct test_device *);
+
+/* One more device, destroyed with the test. */
+struct test_device *test_device_create_another(struct kunit *test)
 {
-	const struct hmm_mirror_desc desc = {
+	struct test_device *device = test_device_create(test);
+
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test,
+						  test_device_destroy_action,
+						  device));
+	return device;
+}
+
+/* The whole address space, and what mirrors are by default here. */
+struct hmm_mirror_desc test_mirror_desc(struct test_device *device)
+{
+	return (struct hmm_mirror_desc){
 		.ops = &test_mirror_ops,
 		.owner = device,
 		.start = 0,
 		.end = TASK_SIZE_MAX,
-		.page_sizes = PAGE_SIZE | PMD_SIZE,
+		.page_sizes = PAGE_SIZE | SZ_64K | PMD_SIZE,
 		.fault_around = SZ_64K,
+		.timeout_ms = TEST_TIMEOUT_MS,
 	};
+}
 
+/* Mirror the test's address space. */
+void test_device_mirror_as(struct kunit *test, struct test_device *device,
+			   const struct hmm_mirror_desc *desc)
+{
 	KUNIT_ASSERT_EQ(test, kunit_attach_mm(), 0);
 	KUNIT_ASSERT_EQ(test, hmm_mirror_register(&device->mirror, current->mm,
-						  &desc), 0);
+						  desc), 0);
 	device->mirrored = true;
+}
+
+void test_device_mirror(struct kunit *test, struct test_device *device)
+{
+	const struct hmm_mirror_desc desc = test_mirror_desc(device);
+
+	test_device_mirror_as(test, device, &desc);
+}
+
+/* What the device maps at @addr: frame << 8 | flags, 0 if nothing. */
+unsigned long test_device_entry(struct test_device *device, unsigned long addr)
+{
+	void *entry = xa_load(&device->table, addr >> PAGE_SHIFT);
+
+	return entry ? xa_to_value(entry) : 0;
+}
+
+unsigned long test_device_pfn(struct test_device *device, unsigned long addr)
+{
+	return test_device_entry(device, addr) >> 8;
+}
+
+/* How many of @nr pages the device maps with all of @flags. */
+unsigned long test_device_count(struct test_device *device, unsigned long addr,
+				unsigned long nr, unsigned int flags)
+{
+	unsigned long i, n = 0;
+
+	for (i = 0; i < nr; i++) {
+		unsigned long entry = test_device_entry(device,
+							addr + i * PAGE_SIZE);
+
+		n += entry && (entry & flags) == flags;
+	}
+	return n;
+}
+
+u64 test_device_read_word(struct test_device *device, unsigned long addr)
+{
+	struct page *page = pfn_to_page(test_device_pfn(device, addr));
+	u64 value;
+
+	memcpy_from_page((char *)&value, page, offset_in_page(addr),
+			 sizeof(value));
+	return value;
+}
+
+void test_device_write_word(struct test_device *device, unsigned long addr,
+			    u64 value)
+{
+	struct page *page = pfn_to_page(test_device_pfn(device, addr));
+
+	memcpy_to_page(page, offset_in_page(addr), (char *)&value,
+		       sizeof(value));
+}
+
+/* Start a new record of the entries that are mapped. */
+void test_device_forget(struct test_device *device)
+{
+	device->nr_entries = 0;
+	device->maps = 0;
+}
+
+/* Nothing that was zapped is left in the TLB of a device with test_flush_ops. */
+bool test_device_flushed(struct test_device *device)
+{
+	guard(spinlock)(&test_log.lock);
+	return !device->unflushed_end && !device->flushing &&
+	       !device->bad_flushes;
 }
 
 /* The memory comes with old content, as real memory does. */
@@ -200,6 +401,50 @@ unsigned long test_mmap(struct kunit *test, unsigned long size, int prot)
 
 	KUNIT_ASSERT_NE(test, addr, 0);
 	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(addr));
+	return addr;
+}
+
+/* The same at an address, in place of what is there. */
+void test_mmap_at(struct kunit *test, unsigned long addr, unsigned long size,
+		  int prot)
+{
+	KUNIT_ASSERT_EQ(test, addr,
+			kunit_vm_mmap(test, NULL, addr, size, prot,
+				      MAP_ANONYMOUS | MAP_PRIVATE | MAP_FIXED,
+				      0));
+}
+
+/* PMD_SIZE-aligned addresses that nobody can access. */
+unsigned long test_reserve(struct kunit *test, unsigned long size)
+{
+	return ALIGN(test_mmap(test, size + PMD_SIZE, PROT_NONE), PMD_SIZE);
+}
+
+/* PMD_SIZE bytes that the CPU maps as one page, which is @pfn; or skip. */
+unsigned long test_mmap_huge(struct kunit *test, unsigned long *pfn)
+{
+	unsigned long addr = ALIGN(test_mmap(test, 2 * PMD_SIZE,
+					     PROT_READ | PROT_WRITE), PMD_SIZE);
+	struct vm_area_struct *vma;
+	unsigned int order;
+	struct page *page;
+
+	/* As madvise(MADV_HUGEPAGE), which modules cannot call. */
+	mmap_write_lock(current->mm);
+	vma = find_vma(current->mm, addr);
+	if (vma)
+		vm_flags_set(vma, VM_HUGEPAGE);
+	mmap_write_unlock(current->mm);
+	KUNIT_ASSERT_NOT_NULL(test, vma);
+
+	test_write_word(test, addr, 1);
+	KUNIT_ASSERT_EQ(test, 1,
+			get_user_pages_fast(addr, 1, FOLL_WRITE, &page));
+	order = folio_order(page_folio(page));
+	*pfn = page_to_pfn(page);
+	put_page(page);
+	if (order != PMD_ORDER)
+		kunit_skip(test, "no transparent huge page to be had");
 	return addr;
 }
 
