@@ -149,6 +149,21 @@ int dmirror_atomic_add(struct dmirror *dev, uint64_t *addr, uint64_t operand,
 	return ret;
 }
 
+int dmirror_exclusive_add(struct dmirror *dev, uint64_t *addr, uint64_t operand,
+			  uint64_t count, uint64_t *value)
+{
+	struct hmm_dmirror_run run = {
+		.program = HMM_DMIRROR_EXCLUSIVE_ADD,
+		.addr = address(addr),
+		.operand = operand,
+		.count = count,
+	};
+	int ret = dmirror_run(dev, &run);
+
+	*value = run.result;
+	return ret;
+}
+
 int dmirror_chase(struct dmirror *dev, const void *heads, size_t count,
 		  size_t next, size_t word, size_t limit, uint64_t *sum,
 		  uint64_t *nodes)
@@ -220,6 +235,58 @@ int dmirror_evict(struct dmirror *dev, uint64_t nr_pages, uint64_t *evicted)
 	int ret = control(dev, HMM_DMIRROR_EVICT, &evict);
 
 	*evicted = evict.evicted;
+	return ret;
+}
+
+int dmirror_prefetch(struct dmirror *dev, const void *addr, size_t length,
+		     unsigned int flags, struct hmm_dmirror_prefetch *result)
+{
+	struct hmm_dmirror_prefetch prefetch = {
+		.addr = address(addr),
+		.length = length,
+		.flags = flags,
+	};
+	int ret = control(dev, HMM_DMIRROR_PREFETCH, &prefetch);
+
+	if (result)
+		*result = prefetch;
+	return ret;
+}
+
+int dmirror_exclusive(struct dmirror *dev, void *addr, size_t length,
+		      uint64_t *mapped)
+{
+	struct hmm_dmirror_exclusive exclusive = {
+		.addr = address(addr),
+		.length = length,
+	};
+	int ret = control(dev, HMM_DMIRROR_EXCLUSIVE, &exclusive);
+
+	if (mapped)
+		*mapped = exclusive.mapped;
+	return ret;
+}
+
+int dmirror_fault_many(struct dmirror *devs, unsigned int nr, const void *addr,
+		       int write, int *errors)
+{
+	struct hmm_dmirror_file files[HMM_DMIRROR_MAX_FILES] = {};
+	struct hmm_dmirror_fault fault = {
+		.addr = address(addr),
+		.files = address(files),
+		.nr_files = nr,
+		.flags = write ? HMM_DMIRROR_PREFETCH_WRITE : 0,
+	};
+	unsigned int i;
+	int ret;
+
+	if (nr > HMM_DMIRROR_MAX_FILES)
+		return -EINVAL;
+	for (i = 0; i < nr; i++)
+		files[i].fd = devs[i].fd;
+	ret = control(devs, HMM_DMIRROR_FAULT, &fault);
+	for (i = 0; i < nr && errors; i++)
+		errors[i] = files[i].error;
 	return ret;
 }
 

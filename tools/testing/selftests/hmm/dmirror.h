@@ -61,6 +61,13 @@ int dmirror_atomic_add(struct dmirror *dev, uint64_t *addr, uint64_t operand,
 		       uint64_t count, uint64_t *value);
 
 /*
+ * As dmirror_atomic_add(), by a device without atomic operations that needs the
+ * page for itself.
+ */
+int dmirror_exclusive_add(struct dmirror *dev, uint64_t *addr, uint64_t operand,
+			  uint64_t count, uint64_t *value);
+
+/*
  * Follow the @count chains whose first nodes @heads points to, at most @limit
  * nodes. A node has its next pointer at byte @next and a word at byte @word.
  * @sum: of these words, @nodes: how many nodes there are.
@@ -87,6 +94,25 @@ int dmirror_migrate(struct dmirror *dev, const void *addr, size_t length,
 
 /* Bring @nr_pages (~0: all) of the device's memory back to RAM. */
 int dmirror_evict(struct dmirror *dev, uint64_t nr_pages, uint64_t *evicted);
+
+/*
+ * Map whole pages on the device; @flags: HMM_DMIRROR_PREFETCH_*. @result receives
+ * the counts, after a failure as well; it may be NULL.
+ */
+int dmirror_prefetch(struct dmirror *dev, const void *addr, size_t length,
+		     unsigned int flags, struct hmm_dmirror_prefetch *result);
+
+/* Give the device sole access to whole pages; @mapped: to how many, may be NULL. */
+int dmirror_exclusive(struct dmirror *dev, void *addr, size_t length,
+		      uint64_t *mapped);
+
+/*
+ * One page fault for the @nr devices at @devs, 1 to HMM_DMIRROR_MAX_FILES, all of
+ * this process; @write: for writing. @errors: a negative errno or 0 for each
+ * device, may be NULL.
+ */
+int dmirror_fault_many(struct dmirror *devs, unsigned int nr, const void *addr,
+		       int write, int *errors);
 
 /* Read the device page table: one byte of HMM_DMIRROR_PAGE_* for each page. */
 int dmirror_snapshot(struct dmirror *dev, const void *addr, size_t length,

@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -27,6 +28,10 @@
 /* A debug kernel under emulation is slow: this only ends what hangs. */
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT	600
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE		25
+#endif
 
 #define KIB			1024UL
 #define MIB			(1024 * KIB)
@@ -38,6 +43,8 @@
 
 #define MAPPED			HMM_DMIRROR_PAGE_MAPPED
 #define LARGE			HMM_DMIRROR_PAGE_LARGE
+#define MEDIUM			HMM_DMIRROR_PAGE_MEDIUM
+#define MEDIUM_SIZE		(64 * KIB)
 #define IN_DEVICE		(HMM_DMIRROR_PAGE_PRIVATE | \
 				 HMM_DMIRROR_PAGE_CDM)
 
@@ -51,6 +58,33 @@
 		SKIP(statement, "hmm_dmirror has too few devices: %s, %s", \
 		     #memory, #nth); \
 	ASSERT_EQ(0, __open); \
+} while (0)
+
+/* The first device that uses DMA addresses; -ENODEV if there is none. */
+static inline int open_dma(struct dmirror *dev)
+{
+	unsigned int nth;
+	int ret;
+
+	for (nth = 0; ; nth++) {
+		ret = dmirror_open_memory(dev, NONE, nth);
+		if (ret || dev->info.flags & HMM_DMIRROR_INFO_DMA)
+			return ret;
+		dmirror_close(dev);
+	}
+}
+
+/*
+ * As OPEN_OR_SKIP() for the first device with @memory, or with @dma for the first
+ * one that uses DMA addresses.
+ */
+#define OPEN_KIND_OR_SKIP(statement, dev, memory, dma) do { \
+	int __kind = (dma) ? open_dma(dev) : \
+			     dmirror_open_memory(dev, memory, 0); \
+	if (__kind == -ENODEV) \
+		SKIP(statement, "hmm_dmirror has no device with %s", \
+		     (dma) ? "DMA addresses" : dmirror_memory_name(memory)); \
+	ASSERT_EQ(0, __kind); \
 } while (0)
 
 static inline size_t page_size(void)
@@ -154,6 +188,40 @@ static inline long mapped(struct dmirror *dev, const void *start,
 	return ret ? ret : found;
 }
 
+/* Bytes of the leaf that a page is part of, from what a snapshot says of it. */
+static inline size_t leaf_size(unsigned char page)
+{
+	if (page & LARGE)
+		return HUGE;
+	return page & MEDIUM ? MEDIUM_SIZE : page_size();
+}
+
+/*
+ * Since the snapshot @before of the @nr pages at @start: is everything gone that
+ * shares a leaf with [@from, @from + @length), and all else still mapped as it
+ * was?
+ */
+static inline bool zapped_leaves(struct dmirror *dev, const char *start,
+				 size_t nr, const unsigned char *before,
+				 const char *from, size_t length)
+{
+	unsigned char *now = malloc(nr);
+	bool right;
+	size_t i;
+
+	right = now && !dmirror_snapshot(dev, start, nr * page_size(), now);
+	for (i = 0; right && i < nr; i++) {
+		uintptr_t size = leaf_size(before[i]);
+		uintptr_t leaf = (uintptr_t)(start + i * page_size()) & -size;
+		bool hit = leaf < (uintptr_t)from + length &&
+			   leaf + size > (uintptr_t)from;
+
+		right = now[i] == (hit ? 0 : before[i]);
+	}
+	free(now);
+	return right;
+}
+
 /* The HMM_DMIRROR_PAGE_* of one page, or -errno. */
 static inline int page_flags(struct dmirror *dev, const void *page)
 {
@@ -189,6 +257,74 @@ static inline bool is_huge(const void *addr)
 	if (smaps)
 		fclose(smaps);
 	return huge;
+}
+
+static inline uint64_t now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000ull + now.tv_nsec / 1000;
+}
+
+/* Write to a control file; 0 or -errno. */
+static inline int write_text(const char *path, const char *text)
+{
+	int file = open(path, O_WRONLY | O_CLOEXEC), ret;
+
+	if (file < 0)
+		return -errno;
+	ret = write(file, text, strlen(text)) < 0 ? -errno : 0;
+	close(file);
+	return ret;
+}
+
+/*
+ * The first number in a control file, or the one after @name at the beginning of a
+ * line; -ENOENT if there is none.
+ */
+static inline long read_number(const char *path, const char *name)
+{
+	FILE *file = fopen(path, "r");
+	long number = -ENOENT, value;
+	char line[256], *at;
+
+	while (file && number == -ENOENT && fgets(line, sizeof(line), file)) {
+		at = line;
+		if (name && strncmp(line, name, strlen(name)))
+			continue;
+		if (name)
+			at += strlen(name);
+		if (sscanf(at, " %ld", &value) == 1)
+			number = value;
+	}
+	if (file)
+		fclose(file);
+	return number;
+}
+
+/* How long to let parties race, in milliseconds. */
+static inline unsigned int race_ms(void)
+{
+	const char *ms = getenv("HMM_RACE_MS");
+
+	return ms ? atoi(ms) : 1000;
+}
+
+/* What keeps the driver's module loaded: open files and those not released yet. */
+static inline long module_users(void)
+{
+	return read_number("/sys/module/hmm_dmirror/refcnt", NULL);
+}
+
+/* A device lets go of a file some time after its process: give it 20 seconds. */
+static inline bool wait_module_users(long users)
+{
+	uint64_t end = now_us() + 20000000;
+
+	while (module_users() > users && now_us() < end)
+		usleep(1000);
+	return module_users() <= users;
 }
 
 /* How a child ended: its exit status, or 256 plus the signal. */

@@ -16,6 +16,7 @@ FIXTURE(mirror)
 	size_t page;
 	size_t length;
 	char *data;	/* PAGES pages with pattern 1 */
+	unsigned char before[PAGES];
 };
 
 FIXTURE_VARIANT(mirror)
@@ -243,8 +244,11 @@ static void file_memory(struct __test_metadata *_metadata,
 
 	/* Truncated away under the device. */
 	ASSERT_EQ(PAGES, mapped(&self->dev, map, self->length, MAPPED));
+	ASSERT_EQ(0, dmirror_snapshot(&self->dev, map, self->length,
+				      self->before));
 	ASSERT_EQ(0, ftruncate(file, self->page));
-	EXPECT_EQ(1, mapped(&self->dev, map, self->length, MAPPED));
+	EXPECT_TRUE(zapped_leaves(&self->dev, map, PAGES, self->before,
+				  map + self->page, self->length - self->page));
 	EXPECT_EQ(HMM_DMIRROR_STATUS_NO_ACCESS,
 		  dmirror_read(&self->dev, map, self->length));
 	close(file);
@@ -266,20 +270,19 @@ TEST_F(mirror, file)
 	file_memory(_metadata, self, file);
 }
 
-/*
- * Pages MIDDLE and MIDDLE + 1 were zapped, nothing else was. Not the pages of
- * the same device leaf: there are no leaves but pages here.
- */
 #define MIDDLE	20
-#define EXPECT_ZAPPED() do { \
-	size_t __at = MIDDLE * self->page; \
-	EXPECT_EQ(0, mapped(&self->dev, self->data + __at, 2 * self->page, \
-			    MAPPED)); \
-	EXPECT_EQ(MIDDLE, mapped(&self->dev, self->data, __at, MAPPED)); \
-	__at += 2 * self->page; \
-	EXPECT_EQ(PAGES - MIDDLE - 2, \
-		  mapped(&self->dev, self->data + __at, self->length - __at, \
-			 MAPPED)); \
+
+/* Pages MIDDLE and MIDDLE + 1 were zapped, with their leaves, and nothing else. */
+#define EXPECT_ZAPPED() \
+	EXPECT_TRUE(zapped_leaves(&self->dev, self->data, PAGES, self->before, \
+				  self->data + MIDDLE * self->page, \
+				  2 * self->page))
+
+/* All pages are mapped on the device: note how. */
+#define ASSERT_ALL_MAPPED() do { \
+	ASSERT_EQ(PAGES, mapped(&self->dev, self->data, self->length, MAPPED)); \
+	ASSERT_EQ(0, dmirror_snapshot(&self->dev, self->data, self->length, \
+				      self->before)); \
 } while (0)
 
 TEST_F(mirror, zap_munmap)
@@ -287,7 +290,7 @@ TEST_F(mirror, zap_munmap)
 	char *middle = self->data + MIDDLE * self->page;
 
 	ASSERT_EQ(0, dmirror_read(&self->dev, self->data, self->length));
-	ASSERT_EQ(PAGES, mapped(&self->dev, self->data, self->length, MAPPED));
+	ASSERT_ALL_MAPPED();
 	ASSERT_EQ(0, munmap(middle, 2 * self->page));
 	EXPECT_ZAPPED();
 	EXPECT_EQ(HMM_DMIRROR_STATUS_NO_ACCESS,
@@ -300,6 +303,7 @@ TEST_F(mirror, zap_madvise)
 	uint64_t sum;
 
 	ASSERT_EQ(0, dmirror_read(&self->dev, self->data, self->length));
+	ASSERT_ALL_MAPPED();
 	ASSERT_EQ(0, madvise(middle, 2 * self->page, MADV_DONTNEED));
 	EXPECT_ZAPPED();
 	ASSERT_EQ(0, dmirror_sum(&self->dev, middle, 2 * self->page, &sum));
@@ -313,6 +317,7 @@ TEST_F(mirror, zap_mprotect)
 	ASSERT_EQ(0, dmirror_fill(&self->dev, self->data, self->length, 3));
 	ASSERT_EQ(PAGES, mapped(&self->dev, self->data, self->length,
 				MAPPED | HMM_DMIRROR_PAGE_WRITE));
+	ASSERT_ALL_MAPPED();
 	ASSERT_EQ(0, mprotect(middle, 2 * self->page, PROT_READ));
 	EXPECT_ZAPPED();
 	EXPECT_EQ(0, dmirror_read(&self->dev, middle, 2 * self->page));
@@ -336,6 +341,7 @@ TEST_F(mirror, zap_mremap)
 		expected += ((uint64_t *)middle)[i];
 	ASSERT_NE(NULL, room);
 	ASSERT_EQ(0, dmirror_read(&self->dev, self->data, self->length));
+	ASSERT_ALL_MAPPED();
 	moved = mremap(middle, 2 * self->page, 2 * self->page,
 		       MREMAP_MAYMOVE | MREMAP_FIXED, room);
 	ASSERT_EQ(room, moved);
@@ -394,16 +400,19 @@ TEST_F(mirror, two_devices)
 
 	/* Both page tables follow. */
 	ASSERT_EQ(PAGES, mapped(&other, self->data, self->length, MAPPED));
+	ASSERT_ALL_MAPPED();
 	ASSERT_EQ(0, munmap(self->data, self->page));
-	EXPECT_EQ(PAGES - 1, mapped(&other, self->data, self->length, MAPPED));
-	EXPECT_EQ(PAGES - 1, mapped(&self->dev, self->data, self->length,
-				    MAPPED));
+	EXPECT_TRUE(zapped_leaves(&self->dev, self->data, PAGES, self->before,
+				  self->data, self->page));
+	EXPECT_EQ(0, page_flags(&other, self->data));
 	dmirror_close(&other);
 
 	/* A closed one does not disturb. */
+	ASSERT_EQ(0, dmirror_snapshot(&self->dev, self->data, self->length,
+				      self->before));
 	ASSERT_EQ(0, munmap(self->data + self->page, self->page));
-	EXPECT_EQ(PAGES - 2, mapped(&self->dev, self->data, self->length,
-				    MAPPED));
+	EXPECT_TRUE(zapped_leaves(&self->dev, self->data, PAGES, self->before,
+				  self->data + self->page, self->page));
 }
 
 /* Two open files of one device are two address spaces on it. */
