@@ -62,11 +62,12 @@ double median(const struct series *series)
 	return (sorted[(nr - 1) / 2] + sorted[nr / 2]) / 2;
 }
 
-void emit(const struct row *row, const char *part, const char *unit,
-	  const struct series *series, const struct contents *contents)
+static void emit_line(const struct row *row, const char *part, const char *unit,
+		      const struct series *series,
+		      const struct contents *contents, double most)
 {
 	static const struct contents nothing;
-	double least = series->sample[0], most = least;
+	double least = series->sample[0], greatest = least;
 	unsigned int i;
 
 	if (!contents)
@@ -74,20 +75,35 @@ void emit(const struct row *row, const char *part, const char *unit,
 	for (i = 1; i < series->nr; i++) {
 		if (series->sample[i] < least)
 			least = series->sample[i];
-		if (series->sample[i] > most)
-			most = series->sample[i];
+		if (series->sample[i] > greatest)
+			greatest = series->sample[i];
 	}
 	printf("{\"row\": \"%s\", \"part\": \"%s\", \"group\": \"%s\", ",
 	       row->name, part, row->group);
 	printf("\"title\": \"%s%s%s\", \"unit\": \"%s\", \"pass\": %u, ",
 	       row->title, *part ? ", " : "", part, unit, pass);
 	printf("\"median\": %.4f, \"min\": %.4f, \"max\": %.4f, \"samples\": %u, ",
-	       median(series), least, most, series->nr);
+	       median(series), least, greatest, series->nr);
 	printf("\"flushes\": %.4f, \"zeroed\": %.6f, \"copied\": %.6f, ",
 	       series->flushes / series->nr, contents->zeroed, contents->copied);
+	if (most > 0)
+		printf("\"target\": %.4f, ", most);
 	printf("\"memcpied\": %.6f, \"to_user\": %.6f, \"apart\": %.4f}\n",
 	       contents->memcpied, contents->to_user, contents->apart);
 	fflush(stdout);
+}
+
+void emit(const struct row *row, const char *part, const char *unit,
+	  const struct series *series, const struct contents *contents)
+{
+	emit_line(row, part, unit, series, contents, 0);
+}
+
+/* A result that is to be @most at most, if that is above 0. */
+void emit_target(const struct row *row, const char *part, const char *unit,
+		 const struct series *series, double most)
+{
+	emit_line(row, part, unit, series, NULL, most);
 }
 
 /* Nanoseconds; in virtual time: instructions. */
@@ -149,9 +165,12 @@ static long read_number(const char *path)
 /* Fresh memory, aligned to a chunk, that will be backed by folios of a kind. */
 char *region_new(const struct row *row, enum kind kind, size_t size)
 {
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS;
 	uintptr_t start;
 	char *map;
 
+	if (size >= SPARSE)
+		flags |= MAP_NORESERVE;
 	if (write_file(THP_DIR "hugepages-64kB/enabled",
 		       kind == KIND_64K ? "madvise" : "never") ||
 	    write_file(THP_DIR "hugepages-2048kB/enabled",
@@ -159,8 +178,7 @@ char *region_new(const struct row *row, enum kind kind, size_t size)
 		fail(row, "cannot select the folio size: %s", strerror(errno));
 		return NULL;
 	}
-	map = mmap(NULL, size + CHUNK, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	map = mmap(NULL, size + CHUNK, PROT_READ | PROT_WRITE, flags, -1, 0);
 	if (map == MAP_FAILED) {
 		fail(row, "mmap: %s", strerror(errno));
 		return NULL;

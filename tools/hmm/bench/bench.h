@@ -16,6 +16,7 @@
 #define CHUNK		(2UL << 20)	/* every sample covers one PMD */
 #define CHUNK_PAGES	(CHUNK / PAGE)
 #define REGION		(32UL << 20)	/* memory of one round */
+#define SPARSE		(1UL << 30)	/* regions from here on are hardly filled */
 #define ROUNDS		3
 #define MAX_SAMPLES	256
 
@@ -74,6 +75,8 @@ void sample(struct series *series, double value, double flushes);
 double median(const struct series *series);
 void emit(const struct row *row, const char *part, const char *unit,
 	  const struct series *series, const struct contents *contents);
+void emit_target(const struct row *row, const char *part, const char *unit,
+		 const struct series *series, double most);
 uint64_t now(void);
 uint64_t elapsed(uint64_t start);
 double flush_count(void);
@@ -103,6 +106,18 @@ int measure_driver_to_device(const struct row *row, int kind);
 int measure_driver_to_ram(const struct row *row, int kind);
 int measure_driver_cpu_fault(const struct row *row, int kind);
 int driver_select(const char *name);
+int driver_toolbox(const struct row *row);
+
+/* mirror.c */
+enum mirror_fault { MIRROR_4K, MIRROR_AROUND, MIRROR_64K, MIRROR_2M };
+enum mirror_prefetch {
+	PREFETCH_4K, PREFETCH_THP, PREFETCH_HOLES_4K, PREFETCH_HOLES_THP
+};
+
+int measure_mirror_fault(const struct row *row, int size);
+int measure_mirror_prefetch(const struct row *row, int what);
+int measure_mirror_invalidate(const struct row *row, int pieces);
+int measure_mirror_threads(const struct row *row, int shared);
 
 /*
  * A driver under test.  Each operation works on one whole range and returns 0
@@ -111,6 +126,7 @@ int driver_select(const char *name);
  */
 struct driver_ops {
 	const char *name;
+	int toolbox;		/* uses the HMM toolbox */
 	int (*open)(void);
 	void (*close)(void);
 	int (*read)(void *addr, size_t length);

@@ -28,6 +28,14 @@ int driver_select(const char *name)
 	return -1;
 }
 
+/* Does this kernel have the HMM toolbox?  -1 if nobody said. */
+int driver_toolbox(const struct row *row)
+{
+	if (!driver)
+		return fail(row, "no --driver given");
+	return driver->toolbox;
+}
+
 /* Written memory, and the driver open. */
 static char *driver_start(const struct row *row, enum kind kind)
 {

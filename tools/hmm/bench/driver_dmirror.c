@@ -61,6 +61,7 @@ static int dmirror_ops_to_ram(void *addr, size_t length, size_t *moved,
 
 const struct driver_ops driver_dmirror = {
 	.name = "hmm_dmirror",
+	.toolbox = 1,
 	.open = dmirror_ops_open,
 	.close = dmirror_ops_close,
 	.read = dmirror_ops_read,

@@ -2,6 +2,9 @@
 /*
  * What is measured: name, group, CPUs of the guest, title, function, parameter.
  * bench_report.py reads this table too: name to title on one line.
+ *
+ * Mainline has nothing that compares to a mirror of the toolbox: its column has
+ * the bare core calls that a driver by hand cannot do without.
  */
 #include "bench.h"
 
@@ -57,8 +60,39 @@ const struct row rows[] = {
 	{ "shootdown-thp", "tlb", 2, "TLB shootdowns, 2M of THP to device",
 	  measure_shootdown, KIND_THP },
 
+	{ "mirror-4k", "mirror", 1, "device fault, 4K page (mainline: bare)",
+	  measure_mirror_fault, MIRROR_4K },
+	{ "mirror-around", "mirror", 1, "device fault, 16 4K pages (mainline: bare)",
+	  measure_mirror_fault, MIRROR_AROUND },
+	{ "mirror-64k", "mirror", 1, "device fault, 64K mTHP (mainline: bare)",
+	  measure_mirror_fault, MIRROR_64K },
+	{ "mirror-2m", "mirror", 1, "device fault, 2M THP (mainline: bare)",
+	  measure_mirror_fault, MIRROR_2M },
+	{ "prefetch-4k", "mirror", 1, "prefetch 64M, 4K pages (mainline: bare)",
+	  measure_mirror_prefetch, PREFETCH_4K },
+	{ "prefetch-thp", "mirror", 1, "prefetch 64M, THP (mainline: bare)",
+	  measure_mirror_prefetch, PREFETCH_THP },
+	{ "prefetch-holes-4k", "mirror", 1, "prefetch 64M, holes, 4K pages (mainline: bare)",
+	  measure_mirror_prefetch, PREFETCH_HOLES_4K },
+	{ "prefetch-holes-thp", "mirror", 1, "prefetch 64M, holes, THP (mainline: bare)",
+	  measure_mirror_prefetch, PREFETCH_HOLES_THP },
+	{ "invalidate-0", "mirror", 1, "MADV_DONTNEED of 4K, nothing mirrored",
+	  measure_mirror_invalidate, 0 },
+	{ "invalidate-1", "mirror", 1, "MADV_DONTNEED of 4K, 1 piece (mainline: bare)",
+	  measure_mirror_invalidate, 1 },
+	{ "invalidate-512", "mirror", 1, "MADV_DONTNEED of 4K, 512 pieces (mainline: bare)",
+	  measure_mirror_invalidate, 512 },
+	{ "invalidate-100k", "mirror", 1, "MADV_DONTNEED of 4K, 100k pieces (mainline: bare)",
+	  measure_mirror_invalidate, 100000 },
+	{ "threads", "mirror", 8, "8 threads fault, 2M each (mainline: bare)",
+	  measure_mirror_threads, 0 },
+	{ "threads-shared", "mirror", 8, "8 threads fault in the same 2M (mainline: bare)",
+	  measure_mirror_threads, 1 },
+
 	{ "driver-read-4k", "driver", 1, "driver: device read, 4K pages",
 	  measure_driver_read, KIND_4K },
+	{ "driver-read-64k", "driver", 1, "driver: device read, 64K mTHP",
+	  measure_driver_read, KIND_64K },
 	{ "driver-read-thp", "driver", 1, "driver: device read, THP",
 	  measure_driver_read, KIND_THP },
 	{ "driver-to-device-4k", "driver", 1, "driver: to device, 4K pages",

@@ -11,11 +11,12 @@
 #                    all boots agree within 1 %
 #
 # Both kernels have the same configuration, without debug options, and run the
-# same programs and the same measuring module (tools/hmm/bench) in virtual time
+# same programs and the same measuring modules (tools/hmm/bench) in virtual time
 # (QEMU -icount shift=0): a nanosecond is an instruction, and figures do not
 # depend on how busy or how fast the machine is.  One virtual CPU, but two where
-# TLB shootdowns are counted.  The rows of whole drivers use lib/test_hmm on
-# mainline and hmm_dmirror on ours.
+# TLB shootdowns are counted and eight where threads meet.  The rows of whole
+# drivers use lib/test_hmm on mainline and hmm_dmirror on ours; those of mirrors
+# use the toolbox on ours and on mainline the bare core calls that it makes.
 #
 # Result, in $HMM_BUILD/bench: table.txt (printed, too), bench.json, bench.svg.
 #
@@ -62,17 +63,20 @@ rows_of()
 	printf '%s\n' "$rows" | awk -v cpus="$1" '$2 == cpus { printf "%s ", $1 }'
 }
 
+cpu_counts=$(printf '%s\n' "$rows" | awk '{ print $2 }' | sort -nu)
+
 build_lock
 "$HMM_HARNESS/get-kernel.sh"
 "$HMM_HARNESS/overlay.sh"
 "$HMM_HARNESS/build.sh" pristine release
 "$HMM_HARNESS/build.sh" patched release
 
-# build_module TREE: $BENCH_OUT/TREE/hmm_bench.ko
-build_module()
+# build_modules TREE: $BENCH_OUT/TREE/hmm_bench{,_mirror}.ko; the second measures
+# the toolbox, too, if TREE has it
+build_modules()
 {
 	mkdir -p "$BENCH_OUT/$1"
-	run_logged "building the measuring module for $1" \
+	run_logged "building the measuring modules for $1" \
 		"$HMM_LOG/bench-module-$1.log" \
 		kmake -C "$HMM_BUILD/$1" O=release M="$BENCH_SRC" \
 		MO="$BENCH_OUT/$1" modules || exit 1
@@ -86,12 +90,12 @@ build_program()
 		gcc -O2 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
 		-static -pthread -I "$HMM_ROOT/drivers/char/hmm_dmirror" \
 		-I "$selftests" -iquote "$HMM_BUILD/pristine/lib" \
-		-o "$BENCH_OUT/bench" "$BENCH_SRC"/{bench,rows,core,driver}.c \
+		-o "$BENCH_OUT/bench" "$BENCH_SRC"/{bench,rows,core,driver,mirror}.c \
 		"$BENCH_SRC"/driver_{test_hmm,dmirror}.c "$selftests/dmirror.c" || exit 1
 }
 
-build_module pristine
-build_module patched
+build_modules pristine
+build_modules patched
 build_program
 
 # measure TREE CPUS ROUND: the guest's results in $BENCH_OUT/guest-.../result
@@ -111,7 +115,8 @@ measure()
 	# An explicit return: the caller tests our status, which disables set -e.
 	"$HMM_HARNESS/initramfs.sh" --out "$BENCH_OUT/$name.cpio.gz" \
 		--job "$BENCH_SRC/job" --program "$BENCH_OUT/bench" \
-		--module "$BENCH_OUT/$tree/hmm_bench.ko" "${modules[@]}" \
+		--module "$BENCH_OUT/$tree/hmm_bench.ko" \
+		--module "$BENCH_OUT/$tree/hmm_bench_mirror.ko" "${modules[@]}" \
 		--env HMM_BENCH_DRIVER="$driver" --env HMM_BENCH_PASSES="$PASSES" \
 		--env HMM_BENCH_ROWS="$(rows_of "$cpus")" \
 		--env HMM_DEVICES=private:256M || return 1
@@ -146,8 +151,7 @@ measure_both()
 rm -rf "$BENCH_OUT"/pristine-* "$BENCH_OUT"/patched-*
 failed=0
 for round in $(seq 1 $((1 + verify))); do
-	for cpus in 1 2; do
-		[ -n "$(rows_of "$cpus")" ] || continue
+	for cpus in $cpu_counts; do
 		say "measuring with $cpus CPU(s), $PASSES passes, boot $round of $((1 + verify))"
 		measure_both "$cpus" "$round" || failed=1
 	done

@@ -7,11 +7,13 @@ report()
 	python3 "$harness/bench_report.py" --rows "$repo/tools/hmm/bench/rows.c" "$@"
 }
 
-# result TREE ROW PASS MEDIAN ZEROED
+# result TREE ROW PASS MEDIAN ZEROED [PART TARGET]
 result()
 {
 	mkdir -p "out/$1-1cpu-1"
-	printf '{"row": "%s", "part": "", "group": "core", "title": "%s", ' "$2" "$2"
+	printf '{"row": "%s", "part": "%s", "group": "core", ' "$2" "${6:-}"
+	printf '"title": "%s", ' "$2${6:+, $6}"
+	[ -z "${7:-}" ] || printf '"target": %s, ' "$7"
 	printf '"unit": "u", "pass": %s, "median": %s, "min": 1, "max": 2, ' "$3" "$4"
 	printf '"samples": 1, "flushes": 0, "zeroed": %s, "copied": 0, ' "$5"
 	printf '"memcpied": 0, "to_user": 0, "apart": 0}\n'
@@ -73,4 +75,46 @@ test_bench_missing()
 	rm out/*/result
 	status 1 report table --out out --expect expect
 	says '^error: no result on mainline: zero fault-4k$'
+}
+
+# Parts that mainline has not, one that is what it is to be and one that is not.
+test_bench_target()
+{
+	local pass
+
+	results 5000 5000
+	for pass in 1 2; do
+		result patched fault-4k $pass 290 0 "first share" 300
+		result patched fault-4k $pass 1001 0 "second share" 1000
+		result patched fault-4k $pass 1 0 "no share"
+	done >>out/patched-1cpu-1/result
+	status 0 report table --out out --expect expect --verify
+	says '^    first share +u +- +290\.0 +- +- +- +- +0\.00 % +300 met$' \
+	     '^    second share +u +- +1001 .* 0\.00 % +1000 MISSED$' \
+	     '^    no share +u +- +1 .* 0\.00 %$' \
+	     '^warning: target missed: fault-4k, second share$' \
+	     '^All figures repeat'
+	python3 -m json.tool out/bench.json >/dev/null
+	python3 -c 'import sys, xml.dom.minidom as x; x.parse(sys.argv[1])' out/bench.svg
+}
+
+test_bench_next_to_nothing()
+{
+	local pass
+
+	results 5000 5000
+	for pass in 1 2; do
+		result patched fault-4k $pass 0.00$pass 0 waits
+		result pristine fault-4k $pass 0 0 waits >>out/pristine-1cpu-1/result
+	done >>out/patched-1cpu-1/result
+	status 0 report table --out out --expect expect --verify
+	says '^    waits +u +0 +0\.001 .* 0\.00 %$' '^All figures repeat'
+}
+
+test_bench_groups()
+{
+	status 0 report select mirror
+	says '^zero 1$' '^mirror-4k 1$' '^prefetch-holes-thp 1$' \
+	     '^invalidate-100k 1$' '^threads 8$'
+	! grep -q '^fault-4k' output || fail "a row that was not asked for"
 }
