@@ -114,6 +114,7 @@ static inline unsigned long piece_end(const struct hmm_mirror_piece *piece)
  * @addr: page that the device waits for
  * @write: the device writes to it now
  * @all: the device waits for every page, not only for @addr
+ * @touch: @addr counts as accessed; a CPU fault has not said so already
  */
 struct hmm_mirror_window {
 	unsigned long start;
@@ -122,6 +123,7 @@ struct hmm_mirror_window {
 	unsigned long addr;
 	bool write;
 	bool all;
+	bool touch;
 };
 
 static inline bool hmm_mirror_pfn_ok(unsigned long hmm_pfn, bool write)

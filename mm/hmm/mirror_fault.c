@@ -342,6 +342,7 @@ static int hmm_mirror_serve(struct hmm_mirror_walk *walk)
 			if (!walk->faulted)
 				walk->deadline = jiffies + walk->timeout;
 			walk->faulted = true;
+			walk->window.touch = false;
 		}
 		if (!ret)
 			continue;
@@ -412,6 +413,7 @@ static void hmm_mirror_fault_targets(struct hmm_mirror_target *targets,
 	walk.window.addr = addr & PAGE_MASK;
 	walk.window.write = access & HMM_MIRROR_WRITE;
 	walk.window.all = false;
+	walk.window.touch = true;
 	walk.window.pfns = walk.inline_pfns;
 
 	for (i = 0; i < nr; i++) {

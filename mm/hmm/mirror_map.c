@@ -288,7 +288,7 @@ int hmm_mirror_map_window(struct hmm_mirror_piece *piece,
 		err = hmm_mirror_flush_entries(&batch);
 	if (err)
 		hmm_mirror_drop(piece, start, end);
-	else if (!window->all)
+	else if (window->touch)
 		hmm_mirror_mark_accessed(hmm_pfn);
 	return err;
 }

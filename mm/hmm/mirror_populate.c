@@ -419,6 +419,7 @@ static int hmm_mirror_populate(struct hmm_mirror *mirror, unsigned long start,
 	scan->window.pfns = scan->pfns;
 	scan->window.write = access & HMM_MIRROR_WRITE;
 	scan->window.all = true;
+	scan->window.touch = false;
 	result->left = 0;
 	err = hmm_mirror_scan_range(scan, start, end, result);
 	hmm_mirror_leave(&scan->target);

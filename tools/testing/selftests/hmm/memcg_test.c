@@ -8,8 +8,8 @@
 
 #include "dmirror_test.h"
 
-#define LIMIT		(12 * MIB)
-#define AREA		(24 * MIB)	/* what the device works on */
+#define LIMIT		(6 * MIB)
+#define AREA		(10 * MIB)
 #define CHUNK		MIB		/* has the same word everywhere */
 
 FIXTURE(memcg)
