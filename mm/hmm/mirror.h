@@ -13,9 +13,11 @@
 #define _MM_HMM_MIRROR_H
 
 #include <linux/dma-mapping.h>
+#include <linux/fs.h>
 #include <linux/hmm.h>
 #include <linux/hmm/mirror.h>
 #include <linux/jiffies.h>
+#include <linux/magic.h>
 #include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 
@@ -131,6 +133,12 @@ static inline bool hmm_mirror_pfn_ok(unsigned long hmm_pfn, bool write)
 	unsigned long need = HMM_PFN_VALID | (write ? HMM_PFN_WRITE : 0);
 
 	return (hmm_pfn & need) == need;
+}
+
+/* Memory that is kept even from the kernel; its file system says so. */
+static inline bool hmm_mirror_secret(const struct address_space *mapping)
+{
+	return mapping && mapping->host->i_sb->s_magic == SECRETMEM_MAGIC;
 }
 
 /* mirror.c */

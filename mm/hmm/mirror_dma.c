@@ -60,7 +60,7 @@ int hmm_mirror_dma_check(struct device *dev)
 /* For a device that hmm_mirror_dma_check() accepted; NULL without memory. */
 struct hmm_mirror_dma *hmm_mirror_dma_alloc(struct device *dev)
 {
-	struct hmm_mirror_dma *dma = kzalloc_obj(*dma, GFP_KERNEL);
+	struct hmm_mirror_dma *dma = kzalloc_obj(*dma, GFP_KERNEL_ACCOUNT);
 
 	if (!dma)
 		return NULL;

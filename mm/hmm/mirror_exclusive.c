@@ -24,6 +24,7 @@ static int hmm_mirror_try_exclusive(struct hmm_mirror_piece *piece,
 {
 	struct hmm_mirror *mirror = piece->mirror;
 	unsigned long foreign, seq;
+	struct vm_area_struct *vma;
 	struct folio *folio;
 	struct page *page;
 	int ret;
@@ -38,7 +39,11 @@ static int hmm_mirror_try_exclusive(struct hmm_mirror_piece *piece,
 	ret = mmap_read_lock_killable(mirror->mm);
 	if (ret)
 		return ret;
-	page = make_device_exclusive(mirror->mm, addr, mirror, &folio);
+	vma = vma_lookup(mirror->mm, addr);
+	if (vma && vma->vm_file && hmm_mirror_secret(vma->vm_file->f_mapping))
+		page = ERR_PTR(-EOPNOTSUPP);
+	else
+		page = make_device_exclusive(mirror->mm, addr, mirror, &folio);
 	if (IS_ERR(page)) {
 		mmap_read_unlock(mirror->mm);
 		ret = PTR_ERR(page);
@@ -98,9 +103,12 @@ static int hmm_mirror_exclusive_page(struct hmm_mirror_target *target,
 
 		atomic64_inc(ret == HMM_MIRROR_NO_DMA ? &mirror->dma_retries :
 							&mirror->retries);
-		trace_hmm_mirror_retry(mirror->id, addr, ret);
+		trace_hmm_mirror_retry(mirror->id, addr,
+				       ret == HMM_MIRROR_NO_DMA);
 		if (fatal_signal_pending(current))
 			return -EINTR;
+		if (percpu_ref_is_dying(&mirror->users))
+			return -ESHUTDOWN;
 		if (time_after(jiffies, deadline)) {
 			if (ret == HMM_MIRROR_NO_DMA)
 				return -ENOMEM;

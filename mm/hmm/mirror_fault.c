@@ -49,10 +49,22 @@ hmm_mirror_first_pending(struct hmm_mirror_walk *walk)
 	return NULL;
 }
 
+/* Let go of the mirror, too: others may still wait for a CPU fault. */
 static void hmm_mirror_end_target(struct hmm_mirror_target *target, int error)
 {
 	target->error = error;
 	target->pending = false;
+	if (target->entered)
+		percpu_ref_put(&target->mirror->users);
+	target->entered = false;
+}
+
+static void hmm_mirror_end_walk(struct hmm_mirror_walk *walk,
+				struct hmm_mirror_target *target, int error)
+{
+	trace_hmm_mirror_fault_end(target->mirror->id, walk->window.addr,
+				   walk->retries, error);
+	hmm_mirror_end_target(target, error);
 }
 
 static unsigned long hmm_mirror_window_pfn(const struct hmm_mirror_window *window)
@@ -128,7 +140,7 @@ static int hmm_mirror_map_targets(struct hmm_mirror_walk *walk)
 		if (err > 0)
 			ret = err;
 		else
-			hmm_mirror_end_target(target, err);
+			hmm_mirror_end_walk(walk, target, err);
 	}
 	return ret;
 }
@@ -202,6 +214,10 @@ static int hmm_mirror_try_again(struct hmm_mirror_walk *walk)
 {
 	int ret;
 
+	/* Most of the wait for invalidations is without the lock. */
+	ret = hmm_mirror_begin_targets(walk);
+	if (ret)
+		return ret;
 	ret = mmap_read_lock_killable(walk->mm);
 	if (ret)
 		return ret;
@@ -290,10 +306,10 @@ static int hmm_mirror_fault_in_first(struct hmm_mirror_walk *walk,
 				       walk->owner, walk->deadline, hmm_pfn);
 	for (target = first + 1; target < end; target++)
 		if (target->pending && !hmm_mirror_unblock(target))
-			hmm_mirror_end_target(target, -ESHUTDOWN);
+			hmm_mirror_end_walk(walk, target, -ESHUTDOWN);
 	if (first->entered)
 		return ret;
-	hmm_mirror_end_target(first, -ESHUTDOWN);
+	hmm_mirror_end_walk(walk, first, -ESHUTDOWN);
 	return hmm_mirror_first_pending(walk) ? HMM_MIRROR_COLLIDED : 0;
 }
 
@@ -326,6 +342,11 @@ static int hmm_mirror_serve(struct hmm_mirror_walk *walk)
 	while ((first = hmm_mirror_first_pending(walk))) {
 		struct hmm_mirror *mirror = first->mirror;
 
+		if (walk->retries && percpu_ref_is_dying(&mirror->users)) {
+			hmm_mirror_end_walk(walk, first, -ESHUTDOWN);
+			continue;
+		}
+
 		ret = walk->retries ? hmm_mirror_try_again(walk) :
 				      hmm_mirror_try(walk);
 		if (ret == HMM_MIRROR_WIDEN) {
@@ -337,12 +358,12 @@ static int hmm_mirror_serve(struct hmm_mirror_walk *walk)
 			/* The second time others took it away. */
 			if (walk->faulted)
 				walk->retries++;
+			walk->window.touch = false;
 			ret = hmm_mirror_fault_in(walk);
 			/* A CPU fault may block; that is not held against it. */
 			if (!walk->faulted)
 				walk->deadline = jiffies + walk->timeout;
 			walk->faulted = true;
-			walk->window.touch = false;
 		}
 		if (!ret)
 			continue;
@@ -352,7 +373,8 @@ static int hmm_mirror_serve(struct hmm_mirror_walk *walk)
 		walk->retries++;
 		atomic64_inc(ret == HMM_MIRROR_NO_DMA ? &mirror->dma_retries :
 							&mirror->retries);
-		trace_hmm_mirror_retry(mirror->id, walk->window.addr, ret);
+		trace_hmm_mirror_retry(mirror->id, walk->window.addr,
+				       ret == HMM_MIRROR_NO_DMA);
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		if (time_after(jiffies, walk->deadline))
@@ -419,7 +441,6 @@ static void hmm_mirror_fault_targets(struct hmm_mirror_target *targets,
 	for (i = 0; i < nr; i++) {
 		struct hmm_mirror *mirror = targets[i].mirror;
 
-		targets[i].pending = false;
 		if (targets[i].error)
 			continue;
 		atomic64_inc(&mirror->faults);
@@ -429,6 +450,11 @@ static void hmm_mirror_fault_targets(struct hmm_mirror_target *targets,
 		if (mirror->desc.owner != walk.owner)
 			walk.owner = NULL;
 		targets[i].error = hmm_mirror_start_target(&targets[i], addr);
+		if (!targets[i].error)
+			continue;
+		trace_hmm_mirror_fault_end(mirror->id, addr, 0,
+					   targets[i].error);
+		hmm_mirror_end_target(&targets[i], targets[i].error);
 	}
 	walk.timeout = msecs_to_jiffies(timeout_ms);
 	walk.deadline = jiffies + walk.timeout;
@@ -436,15 +462,11 @@ static void hmm_mirror_fault_targets(struct hmm_mirror_target *targets,
 
 	ret = hmm_mirror_serve(&walk);
 	for (i = 0; i < nr; i++) {
-		struct hmm_mirror *mirror = targets[i].mirror;
-
-		if (targets[i].pending) {
-			hmm_mirror_end_target(&targets[i], ret);
-			if (ret == -ETIME)
-				atomic64_inc(&mirror->timeouts);
-		}
-		trace_hmm_mirror_fault_end(mirror->id, addr, walk.retries,
-					   targets[i].error);
+		if (!targets[i].pending)
+			continue;
+		if (ret == -ETIME)
+			atomic64_inc(&targets[i].mirror->timeouts);
+		hmm_mirror_end_walk(&walk, &targets[i], ret);
 	}
 	hmm_mirror_free_pfns(&walk);
 }
@@ -529,6 +551,7 @@ int hmm_mirror_fault_many(struct hmm_mirror_target *targets, unsigned int nr,
 	for (i = 0; i < nr; i++) {
 		struct hmm_mirror *mirror = targets[i].mirror;
 
+		targets[i].pending = false;
 		targets[i].error = hmm_mirror_enter(&targets[i]);
 		if (targets[i].error)
 			continue;
@@ -541,6 +564,8 @@ int hmm_mirror_fault_many(struct hmm_mirror_target *targets, unsigned int nr,
 		hmm_mirror_fault_targets(targets, nr, first, addr, access);
 	for (i = 0; i < nr; i++) {
 		hmm_mirror_leave(&targets[i]);
+		if (err == -EINVAL && !targets[i].error)
+			targets[i].error = err;
 		if (!err)
 			err = targets[i].error;
 	}

@@ -49,11 +49,20 @@ static unsigned int hmm_mirror_entry_flags(const struct hmm_mirror *mirror,
 	return flags;
 }
 
-/* Peer-to-peer memory has DMA addresses of another kind. */
-static bool hmm_mirror_can_map(const struct hmm_mirror *mirror,
-			       unsigned long pfn)
+/* Return 0 if the device may have the page, or the errno of a fault that may not. */
+static int hmm_mirror_check_page(const struct hmm_mirror *mirror,
+				 unsigned long pfn)
 {
-	return !mirror->desc.dma_dev || !is_pci_p2pdma_page(pfn_to_page(pfn));
+	struct page *page = pfn_to_page(pfn);
+	struct folio *folio = page_folio(page);
+
+	/* Peer-to-peer memory has DMA addresses of another kind. */
+	if (mirror->desc.dma_dev && is_pci_p2pdma_page(page))
+		return -EOPNOTSUPP;
+	/* Some kernels' walk does not mind. */
+	if (!folio_test_anon(folio) && hmm_mirror_secret(folio->mapping))
+		return -EFAULT;
+	return 0;
 }
 
 /* The device uses the page: keep it from memory reclaim as a CPU would. */
@@ -200,10 +209,11 @@ static int hmm_mirror_map_pages(struct hmm_mirror_batch *batch,
 		bool wanted = window->all || addr == window->addr;
 		unsigned int flags = 0;
 
-		if (valid && !hmm_mirror_can_map(mirror, pfn)) {
-			if (wanted)
-				return -EOPNOTSUPP;
-			valid = false;
+		if (valid) {
+			err = hmm_mirror_check_page(mirror, pfn);
+			if (err && wanted)
+				return err;
+			valid = !err;
 		}
 		if (valid) {
 			flags = hmm_mirror_entry_flags(mirror, hmm_pfn,
@@ -234,9 +244,11 @@ static int hmm_mirror_map_huge(struct hmm_mirror_batch *batch,
 	const struct hmm_mirror *mirror = batch->piece->mirror;
 	unsigned long pfn = hmm_pfn & ~HMM_PFN_FLAGS;
 	unsigned int flags;
+	int err;
 
-	if (!hmm_mirror_can_map(mirror, pfn))
-		return -EOPNOTSUPP;
+	err = hmm_mirror_check_page(mirror, pfn);
+	if (err)
+		return err;
 	flags = hmm_mirror_entry_flags(mirror, hmm_pfn, write);
 	if (flags & HMM_MIRROR_WRITE)
 		hmm_mirror_mark_dirty(pfn_to_page(pfn));
@@ -260,7 +272,7 @@ static bool hmm_mirror_can_map_huge(const struct hmm_mirror_piece *piece,
  *
  * Context: update lock held, and the walk is still valid.
  * Return: 0, %HMM_MIRROR_NO_DMA, or a negative errno: what the map operation
- * returned, -EIO or -EOPNOTSUPP.
+ * returned, -EIO, -EOPNOTSUPP or -EFAULT.
  */
 int hmm_mirror_map_window(struct hmm_mirror_piece *piece,
 			  const struct hmm_mirror_window *window)

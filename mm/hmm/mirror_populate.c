@@ -83,9 +83,12 @@ static void scan_refuse(struct hmm_mirror_scan *scan, unsigned long start,
 static bool scan_vma_ok(const struct hmm_mirror_scan *scan,
 			const struct vm_area_struct *vma)
 {
-	return (vma->vm_flags & VM_READ) &&
-	       !(vma->vm_flags & (VM_IO | VM_PFNMAP)) &&
-	       (!scan->window.write || (vma->vm_flags & VM_WRITE));
+	if (!(vma->vm_flags & VM_READ) || (vma->vm_flags & (VM_IO | VM_PFNMAP)))
+		return false;
+	if (vma->vm_file && hmm_mirror_secret(vma->vm_file->f_mapping))
+		return false;
+	return !scan->window.write ||
+	       ((vma->vm_flags & VM_WRITE) && !(vma->vm_flags & VM_SHADOW_STACK));
 }
 
 /* Find out what the process may access; mmap_lock is held. */
@@ -234,6 +237,11 @@ static int scan_try(struct hmm_mirror_scan *scan, bool all)
 	struct mm_struct *mm = scan->target.mm;
 	int ret;
 
+	/* Most of the wait for invalidations is without the lock. */
+	ret = hmm_mirror_begin(scan->target.piece, scan->deadline,
+			       &scan->target.seq);
+	if (ret)
+		return ret;
 	ret = mmap_read_lock_killable(mm);
 	if (ret)
 		return ret;
@@ -276,9 +284,12 @@ static int scan_window(struct hmm_mirror_scan *scan)
 
 		atomic64_inc(ret == HMM_MIRROR_NO_DMA ? &mirror->dma_retries :
 							&mirror->retries);
-		trace_hmm_mirror_retry(mirror->id, scan->window.start, ret);
+		trace_hmm_mirror_retry(mirror->id, scan->window.start,
+				       ret == HMM_MIRROR_NO_DMA);
 		if (fatal_signal_pending(current))
 			return -EINTR;
+		if (percpu_ref_is_dying(&mirror->users))
+			return -ESHUTDOWN;
 		/* Then what is there now has to do. */
 		last = ret == -ETIME || time_after(jiffies, scan->deadline);
 		if (ret == HMM_MIRROR_NO_DMA)
@@ -374,6 +385,10 @@ static int hmm_mirror_scan_range(struct hmm_mirror_scan *scan,
 	while (addr < end && !err) {
 		if (fatal_signal_pending(current)) {
 			err = -EINTR;
+			break;
+		}
+		if (percpu_ref_is_dying(&scan->target.mirror->users)) {
+			err = -ESHUTDOWN;
 			break;
 		}
 		err = scan_next_open(scan, addr, end, &next);

@@ -57,6 +57,7 @@ void dmirror_flush_wait(struct hmm_mirror *mirror, bool nonblock)
 static u64 dmirror_tlb_lookup(struct dmirror_engine *engine,
 			      struct dmirror_ctx *ctx, u64 addr, u64 need)
 {
+	/* Pairs with dmirror_flush_start(). */
 	u64 generation = smp_load_acquire(&ctx->tlb_generation);
 	u64 page = addr >> PAGE_SHIFT;
 	struct dmirror_tlb_entry *entry = &engine->tlb[page %
@@ -122,6 +123,10 @@ void *dmirror_window_open(struct dmirror_run *run, u64 addr, u64 length,
 		run->miss_access = access;
 		return NULL;
 	}
+
+	/* A read in between says nothing of the write that was missed. */
+	if (run->stuck_page == addr >> PAGE_SHIFT && run->miss_access == access)
+		run->stuck_page = U64_MAX;
 
 	window->engine = engine;
 	window->length = min_t(u64, length, PAGE_SIZE - offset_in_page(addr));

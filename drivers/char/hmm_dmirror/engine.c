@@ -98,6 +98,7 @@ static u32 dmirror_fault_status(int err)
 	switch (err) {
 	case -EFAULT:
 	case -ERANGE:	/* outside the mirror */
+	case -EINVAL:	/* its last page ends at the end of the address space */
 	case -ESRCH:	/* the process is gone */
 		return HMM_DMIRROR_STATUS_NO_ACCESS;
 	case -EPERM:
@@ -112,18 +113,24 @@ static u32 dmirror_fault_status(int err)
 }
 
 /*
- * A page that is served in time and lost again before the access is replayed, over
- * and over, is a timeout, too.
+ * A page that is served and lost again before the access is replayed, over and
+ * over, is a timeout, too.  The time counts from when it was served first to when
+ * a replay succeeds.
  */
-static bool dmirror_run_stuck(struct dmirror_run *run)
+static bool dmirror_run_stuck(const struct dmirror_run *run)
+{
+	return run->stuck_page == run->miss_addr >> PAGE_SHIFT &&
+	       time_after(jiffies, run->stuck_until);
+}
+
+static void dmirror_run_served(struct dmirror_run *run)
 {
 	u64 page = run->miss_addr >> PAGE_SHIFT;
 
-	if (run->args.faults > 1 && run->stuck_page == page)
-		return time_after(jiffies, run->stuck_until);
+	if (run->stuck_page == page)
+		return;
 	run->stuck_page = page;
 	run->stuck_until = jiffies + msecs_to_jiffies(dmirror_fault_timeout_ms);
-	return false;
 }
 
 /*
@@ -156,6 +163,7 @@ static void dmirror_fault_serve(struct dmirror_ctx *ctx,
 		dmirror_run_finish(run);
 		return;
 	}
+	dmirror_run_served(run);
 	dmirror_run_queue(ctx->dev, run);
 }
 

@@ -39,7 +39,7 @@ void dmirror_end_mirrors(struct dmirror_device *dev)
 	struct dmirror_ctx *ctx;
 
 	guard(mutex)(&dev->ctx_lock);
-	dev->removed = true;
+	WRITE_ONCE(dev->removed, true);
 	list_for_each_entry(ctx, &dev->contexts, link)
 		dmirror_ctx_end_mirror(ctx);
 }

@@ -262,7 +262,7 @@ struct dmirror_ctx {
  * @args: operands and, once @done, results
  * @miss_addr: fault record: the address that the program missed
  * @miss_access: fault record: 0, HMM_MIRROR_WRITE or HMM_MIRROR_EXCLUSIVE
- * @stuck_page: page that was missed last
+ * @stuck_page: page that was served and not accessed yet, U64_MAX for none
  * @stuck_until: when to give up if it is missed again and again, in jiffies
  * @pos: progress: bytes, words or items done
  * @pending: HISTOGRAM: bytes counted in @counts; COPY: bytes in @words

@@ -111,8 +111,8 @@ enum hmm_dmirror_program {
  * enum hmm_dmirror_status - how a device program ended
  * @HMM_DMIRROR_STATUS_DONE: it ran to its end
  * @HMM_DMIRROR_STATUS_NO_ACCESS: &hmm_dmirror_run.fault_addr is not mapped, has
- *	no access rights (PROT_NONE), is not memory (device registers) or lies
- *	outside the user address space
+ *	no access rights (PROT_NONE), is not memory (device registers), is secret
+ *	(memfd_secret()) or lies outside the user address space
  * @HMM_DMIRROR_STATUS_READ_ONLY: the program wrote to
  *	&hmm_dmirror_run.fault_addr, which is mapped read-only
  * @HMM_DMIRROR_STATUS_NO_MEMORY: no memory to resolve a device page fault
@@ -331,8 +331,8 @@ struct hmm_dmirror_file {
  * Errors: EBADF one of the files is none of this driver's; EPERM it is another
  * process's; otherwise the first error of a file: EFAULT nothing there that
  * could be read; EPERM it may only be read; ERANGE not in the user address
- * space; ETIME it kept changing; ENOMEM no memory; EIO the device failed; EINTR
- * a fatal signal arrived.
+ * space; ETIME it kept changing; ENOMEM no memory; EIO the device failed; ENODEV
+ * it was removed; EINTR a fatal signal arrived.
  */
 struct hmm_dmirror_fault {
 	__u64 addr;
@@ -346,7 +346,7 @@ struct hmm_dmirror_fault {
  * @faults: out, device page faults of this open file
  * @retries: out, page-table walks repeated because the range changed
  * @invalidations: out, device page-table invalidations of this open file
- * @mapped_pages: out, pages mapped on the device for this open file
+ * @mapped_pages: out, pages handed to the device page table for this open file
  * @migrated_in: out, pages moved or filled into the device's memory
  * @migrated_out: out, pages brought back to RAM from the device's memory
  * @cpu_faults: out, CPU faults on the device's private memory

@@ -57,6 +57,7 @@ static long dmirror_ioctl_run(struct dmirror_ctx *ctx, void __user *arg)
 	run->args.result2 = 0;
 	run->args.fault_addr = 0;
 	run->args.faults = 0;
+	run->stuck_page = U64_MAX;
 
 	refcount_set(&run->refs, 2);
 	refcount_inc(&ctx->refs);
@@ -76,6 +77,12 @@ static long dmirror_ioctl_run(struct dmirror_ctx *ctx, void __user *arg)
 free_run:
 	kfree(run);
 	return ret;
+}
+
+/* The mirror ends when the device is removed. */
+static long dmirror_removed(long err)
+{
+	return err == -ESHUTDOWN ? -ENODEV : err;
 }
 
 /* Check a page-aligned range that is not empty; false if it is not one. */
@@ -256,7 +263,8 @@ static long dmirror_ioctl_fault(struct dmirror_ctx *ctx, void __user *arg)
 					    args.flags ? HMM_MIRROR_WRITE : 0);
 		user = u64_to_user_ptr(args.files);
 		for (i = 0; i < args.nr_files; i++)
-			if (put_user(targets[i].error, &user[i].error))
+			if (put_user(dmirror_removed(targets[i].error),
+				     &user[i].error))
 				ret = -EFAULT;
 	}
 	for (i = 0; i < args.nr_files; i++)
@@ -367,14 +375,12 @@ static long dmirror_ioctl_dispatch(struct dmirror_ctx *ctx, unsigned int cmd,
 long dmirror_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct dmirror_ctx *ctx = file->private_data;
-	long ret;
 
 	/* ctx pins the mm, so no other one can have its address. */
 	if (current->mm != ctx->mm)
 		return -EPERM;
 	if (READ_ONCE(ctx->dev->removed))
 		return -ENODEV;
-	ret = dmirror_ioctl_dispatch(ctx, cmd, (void __user *)arg);
-	/* Removed in the middle. */
-	return ret == -ESHUTDOWN ? -ENODEV : ret;
+	return dmirror_removed(dmirror_ioctl_dispatch(ctx, cmd,
+						      (void __user *)arg));
 }

@@ -92,11 +92,12 @@ dmirror_range_find(const struct dmirror_pgtable *pgtable, u64 addr)
 
 static struct dmirror_range *dmirror_range_alloc(void)
 {
-	struct dmirror_range *range = kzalloc_obj(*range);
+	struct dmirror_range *range = kzalloc_obj(*range, GFP_KERNEL_ACCOUNT);
 
 	if (!range)
 		return NULL;
-	range->ptes = kcalloc(DMIRROR_RANGE_PAGES, sizeof(u64), GFP_KERNEL);
+	range->ptes = kcalloc(DMIRROR_RANGE_PAGES, sizeof(u64),
+			      GFP_KERNEL_ACCOUNT);
 	if (!range->ptes) {
 		kfree(range);
 		return NULL;
@@ -117,7 +118,8 @@ static bool dmirror_range_create(struct dmirror_pgtable *pgtable, u64 addr)
 		if (!next) {
 			if (level)
 				next = kcalloc(DMIRROR_DIR_SLOTS,
-					       sizeof(void *), GFP_KERNEL);
+					       sizeof(void *),
+					       GFP_KERNEL_ACCOUNT);
 			else
 				next = dmirror_range_alloc();
 			if (!next)
@@ -262,6 +264,7 @@ const struct hmm_mirror_ops dmirror_mirror_ops = {
 static u64 dmirror_range_pte(const struct dmirror_range *range, u64 addr)
 {
 	unsigned long i = dmirror_pte_index(addr);
+	/* Pairs with dmirror_range_split(). */
 	u64 large = smp_load_acquire(&range->large);
 
 	return large ? large + ((u64)i << PAGE_SHIFT) :

@@ -46,22 +46,22 @@ TRACE_EVENT(hmm_mirror_fault_end,
 		  __entry->addr, __entry->retries, __entry->ret)
 );
 
-/* @reason: 1 invalidated meanwhile, 2 no memory for DMA mappings */
+/* @no_dma: no memory for DMA mappings; otherwise it was invalidated meanwhile */
 TRACE_EVENT(hmm_mirror_retry,
-	TP_PROTO(unsigned int mirror, unsigned long addr, int reason),
-	TP_ARGS(mirror, addr, reason),
+	TP_PROTO(unsigned int mirror, unsigned long addr, bool no_dma),
+	TP_ARGS(mirror, addr, no_dma),
 	TP_STRUCT__entry(
 		__field(unsigned int, mirror)
 		__field(unsigned long, addr)
-		__field(int, reason)
+		__field(bool, no_dma)
 	),
 	TP_fast_assign(
 		__entry->mirror = mirror;
 		__entry->addr = addr;
-		__entry->reason = reason;
+		__entry->no_dma = no_dma;
 	),
-	TP_printk("mirror=%u addr=%#lx reason=%d", __entry->mirror,
-		  __entry->addr, __entry->reason)
+	TP_printk("mirror=%u addr=%#lx no_dma=%d", __entry->mirror,
+		  __entry->addr, __entry->no_dma)
 );
 
 /* @addr is that of the first of @entries, which cover @pages base pages. */

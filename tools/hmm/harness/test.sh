@@ -4,8 +4,8 @@
 # Runs tests and prints the verdict.
 #
 #   test.sh all          everything: KUnit and kselftests in the patched debug
-#                        kernel, kselftests with our modules in the unmodified
-#                        debug kernel, the tests of these scripts
+#                        kernel, the same but the longest with our modules in the
+#                        unmodified debug kernel, the tests of these scripts
 #   test.sh kunit        KUnit only, one suite with SUITE=
 #   test.sh selftest     kselftests only, one program with TEST=
 #   test.sh scripts      the tests of these scripts only
@@ -39,6 +39,17 @@ programs()
 {
 	sed -n 's/^TEST_GEN_PROGS *[:+]*= *//p' \
 		"$HMM_ROOT/tools/testing/selftests/hmm/Makefile" | tr '\n' ' '
+}
+
+# Without those that take minutes and depend little on the kernel's patches.
+short_programs()
+{
+	local program
+
+	for program in $(programs); do
+		list_has "$program" "memory_test fairness_test memcg_test" ||
+			printf '%s ' "$program"
+	done
 }
 
 mode=${1:-}
@@ -131,7 +142,7 @@ all)
 	"$HMM_HARNESS/build.sh" ext debug
 	guest full "$patched" "$patched" "$(suites)" "$(programs)" 1800
 	guest external "$HMM_BUILD/ext/debug" "$HMM_BUILD/pristine/debug" \
-		"$(suites)" "$(programs)" 1800 HMM_UNMODIFIED_KERNEL=1
+		"$(suites)" "$(short_programs)" 1800 HMM_UNMODIFIED_KERNEL=1
 	scripts ;;
 kunit)
 	guest $job "$patched" "$patched" "${SUITE:-$(suites)}" "" 900 ;;

@@ -133,6 +133,34 @@ TEST_F(access, read_only_empty_and_file)
 	close(file);
 }
 
+/* What is kept even from the kernel is not for devices either. */
+TEST_F(access, secret_memory)
+{
+	int file = syscall(__NR_memfd_secret, O_CLOEXEC);
+	struct hmm_dmirror_prefetch result;
+	char *secret;
+
+	if (file < 0)
+		SKIP(return, "memfd_secret: %s", strerror(errno));
+	ASSERT_EQ(0, ftruncate(file, page_size()));
+	secret = mmap(NULL, page_size(), PROT_READ | PROT_WRITE, MAP_SHARED,
+		      file, 0);
+	ASSERT_NE(MAP_FAILED, secret);
+	fill(secret, page_size(), 1);
+	EXPECT_EQ(HMM_DMIRROR_STATUS_NO_ACCESS,
+		  dmirror_read(&self->dev, secret, 8));
+	EXPECT_EQ(HMM_DMIRROR_STATUS_NO_ACCESS,
+		  dmirror_fill(&self->dev, secret, 8, 2));
+	ASSERT_EQ(0, dmirror_prefetch(&self->dev, secret, page_size(), 0,
+				      &result));
+	EXPECT_EQ(0, result.mapped);
+	EXPECT_EQ(1, result.refused);
+	EXPECT_NE(0, dmirror_exclusive(&self->dev, secret, page_size(), NULL));
+	EXPECT_EQ(0, mapped(&self->dev, secret, page_size(), MAPPED));
+	EXPECT_EQ(0, differences(secret, page_size(), 1));
+	close(file);
+}
+
 TEST_F(access, prot_none)
 {
 	char *forbidden = self->data + 5 * self->page;

@@ -11,8 +11,8 @@
 
 #include "dmirror_test.h"
 
-#define FAULTS		200	/* to measure */
-#define LIMIT_US	40000000ull	/* less of them if they take so long */
+#define FAULTS		100	/* to measure */
+#define LIMIT_US	15000000ull	/* less of them if they take so long */
 #define SLACK_MS	3000	/* for the scheduler of an emulated machine */
 
 /* A thread that changes a range again and again. */
@@ -356,7 +356,8 @@ static void wait_for_ever(struct _test_data_fairness *self, int ready)
 	pthread_t teller;
 	int fds[2];
 
-	fds[0] = syscall(__NR_userfaultfd, O_CLOEXEC);
+	/* Without O_NONBLOCK poll() does not wait. */
+	fds[0] = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 	fds[1] = ready;
 	area.range.start = (uintptr_t)hole;
 	if (!hole || fds[0] < 0 || ioctl(fds[0], UFFDIO_API, &api) ||

@@ -154,6 +154,12 @@ TEST_F(ioctl, bad_pointers)
 	EXPECT_UNCHANGED();
 }
 
+static bool no_length(const struct hmm_dmirror_run *run)
+{
+	return run->program == HMM_DMIRROR_ATOMIC_ADD ||
+	       run->program == HMM_DMIRROR_EXCLUSIVE_ADD;
+}
+
 TEST_F(ioctl, run_members)
 {
 	uint64_t at = (uintptr_t)self->data, top = ~7ULL;
@@ -194,22 +200,27 @@ TEST_F(ioctl, run_members)
 		.program = HMM_DMIRROR_WORD_COUNT,
 		.addr = at,
 		.length = self->length,
+	}, exclusive = {
+		.program = HMM_DMIRROR_EXCLUSIVE_ADD,
+		.addr = at,
+		.count = 1,
 	}, *all[] = {
 		&read, &words, &write, &copy, &add, &chase, &histogram, &text,
+		&exclusive,
 	};
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(all); i++) {
-		BAD_RUN(*all[i], program = 8);
+		BAD_RUN(*all[i], program = HMM_DMIRROR_EXCLUSIVE_ADD + 1);
 		BAD_RUN(*all[i], program = ~0U);
 		BAD_RUN(*all[i], flags = 1);
 		BAD_RUN(*all[i], flags = 1U << 31);
 		BAD_RUN(*all[i], reserved = 1);
-		BAD_RUN(*all[i], length = all[i] == &add ? 8 : 0);
+		BAD_RUN(*all[i], length = no_length(all[i]) ? 8 : 0);
 		BAD_RUN(*all[i], length = ~7ULL);
 		if (all[i] != &copy && all[i] != &histogram)
 			BAD_RUN(*all[i], addr2 = at);
-		if (all[i] != &add && all[i] != &chase) {
+		if (!no_length(all[i]) && all[i] != &chase) {
 			BAD_RUN(*all[i], addr = top - 8);
 			BAD_RUN(*all[i], count = 1);
 			if (all[i] != &write)
@@ -372,14 +383,20 @@ TEST_F(ioctl, inject_members)
 		.what = HMM_DMIRROR_INJECT_COPY_DELAY,
 		.count = 1,
 		.value = 1,
+	}, flush = {
+		.what = HMM_DMIRROR_INJECT_FLUSH_DELAY,
+		.count = 1,
+		.value = 1,
 	};
 	uint64_t sum;
 	unsigned int what;
 
-	BAD(-EINVAL, HMM_DMIRROR_INJECT, good, what = 5);
+	BAD(-EINVAL, HMM_DMIRROR_INJECT, good,
+	    what = HMM_DMIRROR_INJECT_FLUSH_DELAY + 1);
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, good, what = ~0U);
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, good, value = 1);
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, delay, value = 10001);
+	BAD(-EINVAL, HMM_DMIRROR_INJECT, flush, value = 10001);
 
 	for (what = HMM_DMIRROR_INJECT_COPY_ERROR;
 	     what <= HMM_DMIRROR_INJECT_COPY_DELAY; what++) {

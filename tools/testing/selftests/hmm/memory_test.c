@@ -236,7 +236,6 @@ FIXTURE_VARIANT_ADD(memory, anon_medium_cdm) { &anon_medium, CDM, false };
 FIXTURE_VARIANT_ADD(memory, anon_huge_none) { &anon_huge, NONE, false };
 FIXTURE_VARIANT_ADD(memory, anon_huge_dma) { &anon_huge, NONE, true };
 FIXTURE_VARIANT_ADD(memory, anon_huge_private) { &anon_huge, PRIVATE, false };
-FIXTURE_VARIANT_ADD(memory, anon_huge_cdm) { &anon_huge, CDM, false };
 
 FIXTURE_VARIANT_ADD(memory, shmem_none) { &shmem, NONE, false };
 FIXTURE_VARIANT_ADD(memory, shmem_dma) { &shmem, NONE, true };
@@ -245,8 +244,6 @@ FIXTURE_VARIANT_ADD(memory, shmem_cdm) { &shmem, CDM, false };
 
 FIXTURE_VARIANT_ADD(memory, shmem_huge_none) { &shmem_huge, NONE, false };
 FIXTURE_VARIANT_ADD(memory, shmem_huge_dma) { &shmem_huge, NONE, true };
-FIXTURE_VARIANT_ADD(memory, shmem_huge_private) { &shmem_huge, PRIVATE, false };
-FIXTURE_VARIANT_ADD(memory, shmem_huge_cdm) { &shmem_huge, CDM, false };
 
 FIXTURE_VARIANT_ADD(memory, file_shared_none) { &file_shared, NONE, false };
 FIXTURE_VARIANT_ADD(memory, file_shared_dma) { &file_shared, NONE, true };
@@ -255,13 +252,9 @@ FIXTURE_VARIANT_ADD(memory, file_shared_cdm) { &file_shared, CDM, false };
 
 FIXTURE_VARIANT_ADD(memory, file_private_none) { &file_private, NONE, false };
 FIXTURE_VARIANT_ADD(memory, file_private_dma) { &file_private, NONE, true };
-FIXTURE_VARIANT_ADD(memory, file_private_private) { &file_private, PRIVATE, false };
-FIXTURE_VARIANT_ADD(memory, file_private_cdm) { &file_private, CDM, false };
 
 FIXTURE_VARIANT_ADD(memory, hugetlb_none) { &hugetlb, NONE, false };
 FIXTURE_VARIANT_ADD(memory, hugetlb_dma) { &hugetlb, NONE, true };
-FIXTURE_VARIANT_ADD(memory, hugetlb_private) { &hugetlb, PRIVATE, false };
-FIXTURE_VARIANT_ADD(memory, hugetlb_cdm) { &hugetlb, CDM, false };
 
 FIXTURE_SETUP(memory)
 {

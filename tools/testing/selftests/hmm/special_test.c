@@ -228,7 +228,10 @@ TEST_F(special, userfaultfd_closes)
 	if (event.fd < 0)
 		SKIP(return, "userfaultfd: %s", strerror(-event.fd));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, sum_page, &sum));
+	/* Without O_NONBLOCK poll() does not wait. */
+	ASSERT_EQ(0, fcntl(event.fd, F_SETFL, O_NONBLOCK));
 	ASSERT_EQ(1, poll(&event, 1, 60000));
+	ASSERT_EQ(POLLIN, event.revents);
 	close(event.fd);
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	EXPECT_EQ(0, sum.result);
