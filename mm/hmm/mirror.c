@@ -268,9 +268,15 @@ struct hmm_mirror_piece *hmm_mirror_get_piece(struct hmm_mirror *mirror,
 	struct hmm_mirror_piece *piece;
 	int err;
 
-	piece = xa_load(&mirror->pieces, index);
-	if (piece)
+	/* The next fault is often near the last one; pieces stay. */
+	piece = READ_ONCE(mirror->last_piece);
+	if (piece && addr >= piece_start(piece) && addr < piece_end(piece))
 		return piece;
+	piece = xa_load(&mirror->pieces, index);
+	if (piece) {
+		WRITE_ONCE(mirror->last_piece, piece);
+		return piece;
+	}
 
 	/* Two for one piece would have two update locks. */
 	guard(mutex)(&mirror->create_lock);

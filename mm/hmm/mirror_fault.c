@@ -420,7 +420,7 @@ static void hmm_mirror_fault_targets(struct hmm_mirror_target *targets,
 				     const struct hmm_mirror *first,
 				     unsigned long addr, unsigned int access)
 {
-	struct hmm_mirror_walk walk;
+	struct hmm_mirror_walk walk __uninitialized;
 	unsigned int timeout_ms = 0, i;
 	unsigned long around = PAGE_SIZE;
 	int ret;

@@ -11,10 +11,11 @@
 
 #include "mirror.h"
 
-/* Entries on their way to the driver. */
+/* Entries on their way to the driver, which cover @pages base pages. */
 struct hmm_mirror_batch {
 	struct hmm_mirror_piece *piece;
 	unsigned int nr;
+	unsigned int pages;
 	struct hmm_mirror_entry entries[HMM_MIRROR_ENTRIES];
 };
 
@@ -24,44 +25,58 @@ struct hmm_mirror_batch {
  */
 static bool hmm_mirror_write_in_advance(struct folio *folio)
 {
-	return folio_test_dirty(folio) ||
-	       (folio_test_anon(folio) && folio_test_swapbacked(folio) &&
-		!folio_test_swapcache(folio));
+	return folio_test_anon(folio) && folio_test_swapbacked(folio) &&
+	       !folio_test_swapcache(folio);
 }
 
-/* Kind and rights of a valid entry; @wanted: the device writes to it now. */
-static unsigned int hmm_mirror_entry_flags(const struct hmm_mirror *mirror,
-					   unsigned long hmm_pfn, bool wanted)
+/* Memory of devices: of which kind, and is it the mirror's own? */
+static int hmm_mirror_describe_device(const struct hmm_mirror *mirror,
+				      struct folio *folio, unsigned int *flags)
+{
+	if (folio_is_device_private(folio))
+		*flags |= HMM_MIRROR_PRIVATE;
+	if (mirror->desc.owner && folio->pgmap->owner == mirror->desc.owner)
+		*flags &= ~HMM_MIRROR_DMA;
+	/* Peer-to-peer memory has DMA addresses of another kind. */
+	else if ((*flags & HMM_MIRROR_DMA) &&
+		 folio->pgmap->type == MEMORY_DEVICE_PCI_P2PDMA)
+		return -EOPNOTSUPP;
+	return 0;
+}
+
+/*
+ * Kind and rights of an entry for a valid page; @wanted: the device writes to it
+ * now.  Returns 0, or the errno of a fault on it.
+ *
+ * From now on the device may write.  Whoever cleans the page later invalidates the
+ * range first, so this is the time to say that it is dirty; the CPU page table may
+ * say clean.
+ */
+static int hmm_mirror_describe(const struct hmm_mirror *mirror,
+			       unsigned long hmm_pfn, bool wanted,
+			       unsigned int *flags)
 {
 	struct folio *folio = page_folio(hmm_pfn_to_page(hmm_pfn));
-	unsigned int flags = mirror->desc.dma_dev ? HMM_MIRROR_DMA : 0;
+	int err;
 
-	if (folio_is_zone_device(folio)) {
-		if (folio_is_device_private(folio))
-			flags |= HMM_MIRROR_PRIVATE;
-		if (mirror->desc.owner &&
-		    folio->pgmap->owner == mirror->desc.owner)
-			flags &= ~HMM_MIRROR_DMA;
+	*flags = mirror->desc.dma_dev ? HMM_MIRROR_DMA : 0;
+	if (unlikely(folio_is_zone_device(folio))) {
+		err = hmm_mirror_describe_device(mirror, folio, flags);
+		if (err)
+			return err;
 	}
-	if ((hmm_pfn & HMM_PFN_WRITE) &&
-	    (wanted || hmm_mirror_write_in_advance(folio)))
-		flags |= HMM_MIRROR_WRITE;
-	return flags;
-}
-
-/* Return 0 if the device may have the page, or the errno of a fault that may not. */
-static int hmm_mirror_check_page(const struct hmm_mirror *mirror,
-				 unsigned long pfn)
-{
-	struct page *page = pfn_to_page(pfn);
-	struct folio *folio = page_folio(page);
-
-	/* Peer-to-peer memory has DMA addresses of another kind. */
-	if (mirror->desc.dma_dev && is_pci_p2pdma_page(page))
-		return -EOPNOTSUPP;
 	/* Some kernels' walk does not mind. */
 	if (!folio_test_anon(folio) && hmm_mirror_secret(folio->mapping))
 		return -EFAULT;
+
+	if (!(hmm_pfn & HMM_PFN_WRITE))
+		return 0;
+	if (!folio_test_dirty(folio)) {
+		if (!wanted && !hmm_mirror_write_in_advance(folio))
+			return 0;
+		folio_mark_dirty(folio);
+	}
+	*flags |= HMM_MIRROR_WRITE;
 	return 0;
 }
 
@@ -70,41 +85,28 @@ static void hmm_mirror_mark_accessed(unsigned long hmm_pfn)
 {
 	struct folio *folio = page_folio(hmm_pfn_to_page(hmm_pfn));
 
-	if (!folio_is_zone_device(folio) && !is_zero_folio(folio))
+	/* Once is enough: what reclaim finds referenced twice it activates itself. */
+	if (!folio_test_referenced(folio) && !folio_is_zone_device(folio) &&
+	    !is_zero_folio(folio))
 		folio_mark_accessed(folio);
-}
-
-/*
- * The device may write from now on.  Whoever cleans the page later invalidates
- * the range first, so this is the time to say that it is dirty; the CPU page
- * table may say clean.
- */
-static void hmm_mirror_mark_dirty(struct page *page)
-{
-	struct folio *folio = page_folio(page);
-
-	if (!folio_test_dirty(folio))
-		folio_mark_dirty(folio);
 }
 
 static int hmm_mirror_flush_entries(struct hmm_mirror_batch *batch)
 {
 	struct hmm_mirror_piece *piece = batch->piece;
 	struct hmm_mirror *mirror = piece->mirror;
-	unsigned int i, nr = batch->nr;
-	u64 pages = 0;
+	unsigned int nr = batch->nr, pages = batch->pages;
 	int err;
 
 	if (!nr)
 		return 0;
 	batch->nr = 0;
+	batch->pages = 0;
 	if (piece->dma) {
 		err = hmm_mirror_dma_link(piece, batch->entries, nr);
 		if (err)
 			return err;
 	}
-	for (i = 0; i < nr; i++)
-		pages += 1UL << batch->entries[i].order;
 	atomic64_add(pages, &mirror->mapped_pages);
 	atomic64_add(nr, &mirror->mapped_entries);
 	trace_hmm_mirror_map(mirror->id, batch->entries[0].addr, nr, pages);
@@ -115,8 +117,14 @@ static int hmm_mirror_add_entry(struct hmm_mirror_batch *batch,
 				unsigned long addr, unsigned long pfn,
 				unsigned int order, unsigned int flags)
 {
-	batch->entries[batch->nr++] = (struct hmm_mirror_entry){
-		.addr = addr, .pfn = pfn, .order = order, .flags = flags };
+	struct hmm_mirror_entry *entry = &batch->entries[batch->nr++];
+
+	entry->addr = addr;
+	entry->pfn = pfn;
+	entry->dma_addr = 0;
+	entry->order = order;
+	entry->flags = flags;
+	batch->pages += 1U << order;
 	if (batch->nr < HMM_MIRROR_ENTRIES)
 		return 0;
 	return hmm_mirror_flush_entries(batch);
@@ -176,9 +184,12 @@ static int hmm_mirror_map_run(struct hmm_mirror_batch *batch,
 			      unsigned long nr, unsigned int flags)
 {
 	while (nr) {
-		unsigned int order = hmm_mirror_entry_order(batch->piece->mirror,
-							    addr, pfn, nr);
+		unsigned int order = 0;
 		int err;
+
+		if (nr > 1)
+			order = hmm_mirror_entry_order(batch->piece->mirror,
+						       addr, pfn, nr);
 
 		err = hmm_mirror_add_entry(batch, addr, pfn, order, flags);
 		if (err)
@@ -210,25 +221,24 @@ static int hmm_mirror_map_pages(struct hmm_mirror_batch *batch,
 		unsigned int flags = 0;
 
 		if (valid) {
-			err = hmm_mirror_check_page(mirror, pfn);
+			err = hmm_mirror_describe(mirror, hmm_pfn,
+						  window->write && wanted,
+						  &flags);
 			if (err && wanted)
 				return err;
 			valid = !err;
-		}
-		if (valid) {
-			flags = hmm_mirror_entry_flags(mirror, hmm_pfn,
-						       window->write && wanted);
-			if (flags & HMM_MIRROR_WRITE)
-				hmm_mirror_mark_dirty(pfn_to_page(pfn));
 		}
 		if (valid && run && pfn == run_pfn + run && flags == run_flags) {
 			run++;
 			continue;
 		}
-		err = hmm_mirror_map_run(batch, addr - (run << PAGE_SHIFT),
-					 run_pfn, run, run_flags);
-		if (err)
-			return err;
+		if (run) {
+			err = hmm_mirror_map_run(batch,
+						 addr - (run << PAGE_SHIFT),
+						 run_pfn, run, run_flags);
+			if (err)
+				return err;
+		}
 		run = valid;
 		run_pfn = pfn;
 		run_flags = flags;
@@ -241,17 +251,13 @@ static int hmm_mirror_map_pages(struct hmm_mirror_batch *batch,
 static int hmm_mirror_map_huge(struct hmm_mirror_batch *batch,
 			       unsigned long hmm_pfn, bool write)
 {
-	const struct hmm_mirror *mirror = batch->piece->mirror;
 	unsigned long pfn = hmm_pfn & ~HMM_PFN_FLAGS;
 	unsigned int flags;
 	int err;
 
-	err = hmm_mirror_check_page(mirror, pfn);
+	err = hmm_mirror_describe(batch->piece->mirror, hmm_pfn, write, &flags);
 	if (err)
 		return err;
-	flags = hmm_mirror_entry_flags(mirror, hmm_pfn, write);
-	if (flags & HMM_MIRROR_WRITE)
-		hmm_mirror_mark_dirty(pfn_to_page(pfn));
 	return hmm_mirror_add_entry(batch, piece_start(batch->piece),
 				    ALIGN_DOWN(pfn, HMM_PMD_PAGES),
 				    PMD_SHIFT - PAGE_SHIFT, flags);
@@ -279,7 +285,7 @@ int hmm_mirror_map_window(struct hmm_mirror_piece *piece,
 {
 	unsigned long start = max(window->start, piece_start(piece));
 	unsigned long end = min(window->end, piece_end(piece));
-	struct hmm_mirror_batch batch;
+	struct hmm_mirror_batch batch __uninitialized;
 	unsigned long hmm_pfn;
 	int err;
 
@@ -287,6 +293,7 @@ int hmm_mirror_map_window(struct hmm_mirror_piece *piece,
 
 	batch.piece = piece;
 	batch.nr = 0;
+	batch.pages = 0;
 	hmm_pfn = window->pfns[(window->addr - window->start) >> PAGE_SHIFT];
 	if ((hmm_pfn & HMM_PFN_VALID) &&
 	    hmm_mirror_can_map_huge(piece, hmm_pfn)) {
@@ -320,18 +327,19 @@ int hmm_mirror_map_exclusive(struct hmm_mirror_piece *piece,
 {
 	unsigned long hmm_pfn = page_to_pfn(page) | HMM_PFN_VALID |
 				HMM_PFN_WRITE;
-	struct hmm_mirror_batch batch;
+	struct hmm_mirror_batch batch __uninitialized;
+	unsigned int flags;
 	int err;
 
 	lockdep_assert_held(&piece->update_lock);
 
 	batch.piece = piece;
 	batch.nr = 0;
-	hmm_mirror_mark_dirty(page);
-	err = hmm_mirror_add_entry(&batch, addr, page_to_pfn(page), 0,
-				   hmm_mirror_entry_flags(piece->mirror,
-							  hmm_pfn, true) |
-				   HMM_MIRROR_EXCLUSIVE);
+	batch.pages = 0;
+	err = hmm_mirror_describe(piece->mirror, hmm_pfn, true, &flags);
+	if (!err)
+		err = hmm_mirror_add_entry(&batch, addr, page_to_pfn(page), 0,
+					   flags | HMM_MIRROR_EXCLUSIVE);
 	if (!err)
 		err = hmm_mirror_flush_entries(&batch);
 	if (err)

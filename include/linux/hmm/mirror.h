@@ -206,6 +206,7 @@ struct hmm_mirror {
 	struct completion idle;
 	atomic_t blocked;
 	struct xarray pieces;
+	struct hmm_mirror_piece *last_piece;
 	struct mutex create_lock;	/* to add to pieces */
 	struct list_head link;
 	unsigned int id;

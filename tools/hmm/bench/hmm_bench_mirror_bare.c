@@ -3,7 +3,7 @@
  * Measuring module for mirrors: by hand, with the bare core calls that no driver
  * can do without.
  */
-#include <linux/mmap_lock.h>
+#include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/processor.h>
 #include <linux/sched/signal.h>
