@@ -412,10 +412,8 @@ static bool hmm_mirror_desc_ok(const struct hmm_mirror_desc *desc)
  *
  * Context: process context, may sleep.
  * Return: 0, or:
- * * -EINVAL - @desc breaks a rule given with struct hmm_mirror_desc, or its ops
- *   have one of flush_start and flush_wait only
- * * -EOPNOTSUPP - &hmm_mirror_desc.dma_dev would need bounce buffers, or DMA
- *   mappings that are neither linked in an IOMMU nor free of state
+ * * -EINVAL - @desc breaks a rule given with it or with struct hmm_mirror_ops
+ * * -EOPNOTSUPP - the DMA device needs bounce buffers or bookkeeping for each page
  * * -ESRCH - the process has exited
  * * -EINTR - a signal is pending
  * * -ENOMEM - no memory

@@ -140,8 +140,7 @@ static int hmm_mirror_exclusive_page(struct hmm_mirror_target *target,
  * Return: 0 if all pages were mapped, or:
  * * -EINVAL - the range is empty or misaligned
  * * -ERANGE - the range is not within the mirror
- * * -EOPNOTSUPP - the page is not anonymous memory, or is of hugetlbfs, or the
- *   kernel lacks CONFIG_DEVICE_PRIVATE
+ * * -EOPNOTSUPP - not anonymous memory, hugetlb, or no CONFIG_DEVICE_PRIVATE
  * * -EFAULT - there is nothing that the process itself could write
  * * -EPERM - the process may only read
  * * -ENOMEM, -ETIME, -EIO, -ESRCH, -ESHUTDOWN, -EINTR - see hmm_mirror_fault()

@@ -460,8 +460,7 @@ free:
  * Return: 0 if the whole range was worked on, or:
  * * -EINVAL - the range is empty or misaligned, or @access has unknown bits
  * * -ERANGE - the range is not within the mirror
- * * -ETIME - a step was invalidated again and again until the timeout: what was
- *   there then is mapped, the walk stopped after it
+ * * -ETIME - a step kept changing until the timeout; what was there then is mapped
  * * -ENOMEM - no memory; the walk stopped there
  * * -EINTR - a fatal signal arrived; the walk stopped there
  * * -EOPNOTSUPP, -EIO, -ESRCH, -ESHUTDOWN - see hmm_mirror_fault()

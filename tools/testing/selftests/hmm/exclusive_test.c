@@ -454,8 +454,9 @@ static void *add(void *arg)
  * Let them add, the @nr_devices first are devices; each word must be exact.
  * Returns the faults of the first device.
  */
-static uint64_t contend_once(struct __test_metadata *_metadata, struct adder *adders,
-		    unsigned int nr_devices, unsigned int nr)
+static uint64_t contend_once(struct __test_metadata *_metadata,
+			     struct adder *adders, unsigned int nr_devices,
+			     unsigned int nr)
 {
 	struct hmm_dmirror_stats before, after;
 	unsigned int i, j;

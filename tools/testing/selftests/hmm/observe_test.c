@@ -76,11 +76,11 @@ static void column(long id, const char *name, char *text, size_t size)
 	text[0] = 0;
 	if (!mirror_line(id, line, sizeof(line)))
 		return;
-	word = strtok_r(names, " \n", &name_at);
-	value = strtok_r(line, " \n", &text_at);
+	word = strtok_r(names, "\n ", &name_at);
+	value = strtok_r(line, "\n ", &text_at);
 	while (word && value && strcmp(word, name)) {
-		word = strtok_r(NULL, " \n", &name_at);
-		value = strtok_r(NULL, " \n", &text_at);
+		word = strtok_r(NULL, "\n ", &name_at);
+		value = strtok_r(NULL, "\n ", &text_at);
 	}
 	if (word && value)
 		snprintf(text, size, "%s", value);
@@ -167,11 +167,9 @@ TEST_F(mirrors, what_it_is)
 	column(self->id, "device", device, sizeof(device));
 	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/hmm_dmirror/%s",
 		 device);
-	if (variant->dma) {
-		EXPECT_EQ(0, access(path, F_OK));
-	} else {
+	EXPECT_EQ(variant->dma ? 0 : -1, access(path, F_OK));
+	if (!variant->dma)
 		EXPECT_STREQ("-", device);
-	}
 	EXPECT_EQ(0, number(self->id, "start"));
 	EXPECT_LT((uintptr_t)self->data, number(self->id, "end"));
 	EXPECT_NE(~0ULL, number(self->id, "end"));
@@ -343,7 +341,7 @@ FIXTURE_TEARDOWN(trace)
 	EXPECT_EQ(0, rmdir(self->dir));
 }
 
-static int trace_events(FIXTURE_DATA(trace) *self, bool on)
+static int trace_events(struct _test_data_trace *self, bool on)
 {
 	char path[128];
 
@@ -411,7 +409,7 @@ static void count_event(const char *line, long long start, long long end,
 }
 
 /* Sort what was traced; -errno if it cannot be read. */
-static int read_trace(FIXTURE_DATA(trace) *self, long id, const void *start,
+static int read_trace(struct _test_data_trace *self, long id, const void *start,
 		      size_t length, struct seen *seen)
 {
 	char path[128], line[512];

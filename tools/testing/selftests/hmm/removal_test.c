@@ -90,9 +90,8 @@ FIXTURE_SETUP(removal)
 /* In the parent, so that the device comes back whatever became of the test. */
 FIXTURE_TEARDOWN_PARENT(removal)
 {
-	if (!is_bound(self->address)) {
+	if (!is_bound(self->address))
 		EXPECT_EQ(0, bind_device(self->address));
-	}
 	EXPECT_TRUE(is_bound(self->address));
 	/* By now nothing of the test keeps the module. */
 	EXPECT_TRUE(wait_module_users(self->users));
@@ -424,7 +423,7 @@ static int open_userfaultfd(char *start, size_t length)
 
 /* Neither unbind nor a new device waits for a fault that nobody serves. */
 static void unbind_while_blocked(struct __test_metadata *_metadata,
-				 FIXTURE_DATA(removal) *self,
+				 struct _test_data_removal *self,
 				 enum blocked_in in, int result)
 {
 	struct blocked blocked = {
