@@ -352,6 +352,29 @@ TEST_F(mirror, zap_mremap)
 		  dmirror_read(&self->dev, middle, 8));
 }
 
+/* A huge page would fit around the change, but there is none. */
+TEST_F(mirror, zap_in_large_area)
+{
+	size_t nr = HUGE / self->page, at = MIDDLE * self->page;
+	unsigned char *before = malloc(nr);
+	char *area = map_huge(2 * HUGE);
+
+	ASSERT_NE(NULL, before);
+	ASSERT_NE(NULL, area);
+	ASSERT_EQ(0, madvise(area, 2 * HUGE, MADV_NOHUGEPAGE));
+	fill(area, HUGE, 1);
+	ASSERT_EQ(0, dmirror_read(&self->dev, area, HUGE));
+	ASSERT_EQ(nr, mapped(&self->dev, area, HUGE, MAPPED));
+	ASSERT_EQ(0, dmirror_snapshot(&self->dev, area, HUGE, before));
+	ASSERT_EQ(0, munmap(area + at, self->page));
+	EXPECT_EQ(0, page_flags(&self->dev, area + at));
+	/* The unmodified kernel invalidates as if there were one. */
+	if (!getenv("HMM_UNMODIFIED_KERNEL"))
+		EXPECT_TRUE(zapped_leaves(&self->dev, area, nr, before,
+					  area + at, self->page));
+	free(before);
+}
+
 TEST_F(mirror, huge_page)
 {
 	unsigned char *huge = map_huge(HUGE);
