@@ -327,31 +327,33 @@ TEST_F(exclusive, device_memory)
 {
 	struct hmm_dmirror_migrate result;
 	struct hmm_dmirror_info info;
+	struct dmirror owner;
 	uint64_t sum;
 
-	if (variant->memory == NONE)
-		SKIP(return, "the device has no memory");
-	ASSERT_EQ(0, migrate(&self->dev, self->data, self->length,
+	/* Its own memory, if it has some. */
+	OPEN_OR_SKIP(return, &owner, PRIVATE, 0);
+	ASSERT_EQ(0, migrate(&owner, self->data, self->length,
 			     HMM_DMIRROR_TO_DEVICE, &result));
 	ASSERT_EQ(PAGES, result.moved);
-	ASSERT_EQ(0, dmirror_fill(&self->dev, self->data, self->page, 6));
+	ASSERT_EQ(0, dmirror_fill(&owner, self->data, self->page, 6));
 	ASSERT_EQ(0, make_all_exclusive(self));
 	EXPECT_EQ(PAGES, nr_exclusive(self));
 	EXPECT_EQ(0, mapped(&self->dev, self->data, self->length, IN_DEVICE));
-	ASSERT_EQ(0, dmirror_info(&self->dev, &info));
+	ASSERT_EQ(0, dmirror_info(&owner, &info));
 	EXPECT_EQ(0, info.memory_used);
 	ASSERT_EQ(0, dmirror_sum(&self->dev, self->data, self->length, &sum));
 	EXPECT_EQ(pattern_sum(self->length, 1) - pattern_sum(self->page, 1) +
 		  self->page / 8 * 6, sum);
 
 	/* The way back: they move or they stay, with what is in them. */
-	EXPECT_EQ(0, migrate(&self->dev, self->data, self->length,
+	EXPECT_EQ(0, migrate(&owner, self->data, self->length,
 			     HMM_DMIRROR_TO_DEVICE, &result));
 	EXPECT_EQ(PAGES, result.moved + result.left);
 	ASSERT_EQ(0, dmirror_sum(&self->dev, self->data, self->length, &sum));
 	EXPECT_EQ(pattern_sum(self->length, 1) - pattern_sum(self->page, 1) +
 		  self->page / 8 * 6, sum);
 	EXPECT_EQ(0, others(self->data, self->page, 6));
+	dmirror_close(&owner);
 }
 
 /* What the device wrote is there after it has closed, and after reclaim. */

@@ -200,9 +200,8 @@ static void measure_runs(struct dmirror *dev, char *addr, bool write,
 #define EXPECT_FAIR(what, measured) do { \
 	LOG_MEASURED(what, measured); \
 	EXPECT_EQ(0, (measured)->others); \
-	EXPECT_LT((measured)->timeouts, (measured)->done); \
+	EXPECT_LT(0, (measured)->done); \
 	if (!unmodified_kernel()) { \
-		EXPECT_LE(FAULTS, (measured)->faults); \
 		EXPECT_GT((self->dev.info.fault_timeout_ms + SLACK_MS) * \
 			  1000ull, (measured)->longest_us); \
 	} \
@@ -226,11 +225,14 @@ static void hit_same_range(struct __test_metadata *_metadata,
 	ASSERT_EQ(0, dmirror_stats(&self->dev, &after));
 
 	EXPECT_FAIR("faults", &faults);
+	EXPECT_LT(faults.timeouts, faults.done);
+	/* Their page can be lost after each fault and before the replay. */
 	EXPECT_FAIR("programs", &programs);
 	TH_LOG("%llu changes, %llu retries",
 	       (unsigned long long)self->hammers[0].blows,
 	       (unsigned long long)(after.retries - before.retries));
-	EXPECT_EQ(faults.timeouts + programs.timeouts,
+	EXPECT_LE(faults.timeouts, after.timeouts - before.timeouts);
+	EXPECT_GE(faults.timeouts + programs.timeouts,
 		  after.timeouts - before.timeouts);
 }
 
