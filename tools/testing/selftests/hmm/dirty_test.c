@@ -7,11 +7,10 @@
  * dirty, reclaim drops it and the old copy comes back from swap.
  */
 #define _GNU_SOURCE
-#include "dmirror_test.h"
+#include "memory.h"
 
 #define PAGES		64
 #define PM_SWAP		(1ULL << 62)
-#define PM_PRESENT	(1ULL << 63)
 
 FIXTURE(dirty)
 {
@@ -57,44 +56,6 @@ static long pages_with(int pagemap, const char *start, uint64_t flag)
 	return nr;
 }
 
-/* Pages on their way to an LRU list of some CPU cannot be paged out. */
-static void drain_lru(void)
-{
-	int file = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
-
-	if (file < 0 || write(file, "1", 1) != 1)
-		usleep(10000);
-	close(file);
-}
-
-/* Page all of it out. */
-static bool page_out(int pagemap, char *data, size_t length)
-{
-	int i;
-
-	for (i = 0; i < 100; i++) {
-		if (madvise(data, length, MADV_PAGEOUT))
-			return false;
-		if (!pages_with(pagemap, data, PM_PRESENT))
-			return true;
-		drain_lru();
-	}
-	return false;
-}
-
-static bool have_swap(void)
-{
-	FILE *swaps = fopen("/proc/swaps", "r");
-	char line[256];
-	int lines = 0;
-
-	while (swaps && fgets(line, sizeof(line), swaps))
-		lines++;
-	if (swaps)
-		fclose(swaps);
-	return lines > 1;
-}
-
 FIXTURE_SETUP(dirty)
 {
 	OPEN_OR_SKIP(return, &self->dev, variant->memory, 0);
@@ -115,7 +76,7 @@ FIXTURE_TEARDOWN(dirty)
 	dmirror_close(&self->dev);
 }
 
-#define PAGE_OUT(data) page_out(self->pagemap, data, self->length)
+#define PAGE_OUT(data) page_out(data, self->length)
 
 /* The device writes the first words of each page; the rest stays. */
 static int write_each(struct dmirror *dev, char *data)
