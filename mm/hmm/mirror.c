@@ -258,9 +258,9 @@ static struct hmm_mirror_piece *hmm_mirror_new_piece(struct hmm_mirror *mirror)
 	return piece;
 }
 
-/* Find or create the piece for @addr.  The caller holds a reference to mm. */
-struct hmm_mirror_piece *hmm_mirror_get_piece(struct hmm_mirror *mirror,
-					      unsigned long addr)
+/* Find or create the piece for @addr; the slow part of hmm_mirror_get_piece(). */
+struct hmm_mirror_piece *hmm_mirror_find_piece(struct hmm_mirror *mirror,
+					       unsigned long addr)
 {
 	unsigned long index = addr >> PMD_SHIFT;
 	unsigned long start = max(addr & PMD_MASK, mirror->desc.start);
@@ -268,10 +268,8 @@ struct hmm_mirror_piece *hmm_mirror_get_piece(struct hmm_mirror *mirror,
 	struct hmm_mirror_piece *piece;
 	int err;
 
-	/* The next fault is often near the last one; pieces stay. */
-	piece = READ_ONCE(mirror->last_piece);
-	if (piece && addr >= piece_start(piece) && addr < piece_end(piece))
-		return piece;
+	if (addr < mirror->desc.start || addr >= mirror->desc.end)
+		return ERR_PTR(-ERANGE);
 	piece = xa_load(&mirror->pieces, index);
 	if (piece) {
 		WRITE_ONCE(mirror->last_piece, piece);
@@ -299,63 +297,6 @@ struct hmm_mirror_piece *hmm_mirror_get_piece(struct hmm_mirror *mirror,
 	}
 	xa_store(&mirror->pieces, index, piece, GFP_KERNEL);
 	return piece;
-}
-
-/* Jiffies, at least 1. */
-unsigned long hmm_mirror_time_left(unsigned long deadline)
-{
-	unsigned long now = jiffies;
-
-	return time_before(now, deadline) ? deadline - now : 1;
-}
-
-/**
- * hmm_mirror_begin() - begin to read the CPU page table of a piece
- * @piece: the piece
- * @deadline: in jiffies; kept by kernels with mmu_interval_read_begin_timeout()
- * @seq: out, for mmu_interval_read_retry()
- *
- * Return: 0, -ETIME, or -EINTR for a fatal signal.
- */
-int hmm_mirror_begin(struct hmm_mirror_piece *piece, unsigned long deadline,
-		     unsigned long *seq)
-{
-#ifdef mmu_interval_read_begin_timeout
-	int err = mmu_interval_read_begin_timeout(&piece->sub, seq,
-						  hmm_mirror_time_left(deadline));
-
-	return err == -EBUSY ? -ETIME : err;
-#else
-	*seq = mmu_interval_read_begin(&piece->sub);
-	return 0;
-#endif
-}
-
-/* Keep the mirror and its process's memory for a call. */
-int hmm_mirror_enter(struct hmm_mirror_target *target)
-{
-	struct hmm_mirror *mirror = target->mirror;
-
-	target->entered = false;
-	target->mm = NULL;
-	if (!percpu_ref_tryget_live(&mirror->users))
-		return -ESHUTDOWN;
-	if (!mmget_not_zero(mirror->mm)) {
-		percpu_ref_put(&mirror->users);
-		return -ESRCH;
-	}
-	target->mm = mirror->mm;
-	target->entered = true;
-	return 0;
-}
-
-void hmm_mirror_leave(struct hmm_mirror_target *target)
-{
-	if (target->entered)
-		percpu_ref_put(&target->mirror->users);
-	/* The last one ends the process's files, which may unregister us. */
-	if (target->mm)
-		mmput(target->mm);
 }
 
 /*
@@ -436,8 +377,8 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm,
 	hmm_mirror_prime_lockdep();
 	memset(mirror, 0, sizeof(*mirror));
 	mirror->desc = *desc;
-	if (!mirror->desc.timeout_ms)
-		mirror->desc.timeout_ms = HMM_MIRROR_DEFAULT_TIMEOUT_MS;
+	mirror->timeout = msecs_to_jiffies(desc->timeout_ms ?:
+					   HMM_MIRROR_DEFAULT_TIMEOUT_MS);
 	xa_init(&mirror->pieces);
 	mutex_init(&mirror->create_lock);
 	spin_lock_init(&mirror->flush_lock);

@@ -20,6 +20,7 @@
 #include <linux/magic.h>
 #include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
+#include <linux/sched/mm.h>
 
 #include "internal.h"
 
@@ -117,6 +118,8 @@ static inline unsigned long piece_end(const struct hmm_mirror_piece *piece)
  * @write: the device writes to it now
  * @all: the device waits for every page, not only for @addr
  * @touch: @addr counts as accessed; a CPU fault has not said so already
+ * @may_widen: the walk can be repeated for a larger entry
+ * @wider_order: out, with %HMM_MIRROR_WIDEN, the size that this takes
  */
 struct hmm_mirror_window {
 	unsigned long start;
@@ -126,7 +129,16 @@ struct hmm_mirror_window {
 	bool write;
 	bool all;
 	bool touch;
+	bool may_widen;
+	unsigned int wider_order;
 };
+
+/* What was found at the page that the device waits for. */
+static inline unsigned long
+hmm_mirror_window_pfn(const struct hmm_mirror_window *window)
+{
+	return window->pfns[(window->addr - window->start) >> PAGE_SHIFT];
+}
 
 static inline bool hmm_mirror_pfn_ok(unsigned long hmm_pfn, bool write)
 {
@@ -142,15 +154,10 @@ static inline bool hmm_mirror_secret(const struct address_space *mapping)
 }
 
 /* mirror.c */
-struct hmm_mirror_piece *hmm_mirror_get_piece(struct hmm_mirror *mirror,
-					      unsigned long addr);
-int hmm_mirror_begin(struct hmm_mirror_piece *piece, unsigned long deadline,
-		     unsigned long *seq);
+struct hmm_mirror_piece *hmm_mirror_find_piece(struct hmm_mirror *mirror,
+					       unsigned long addr);
 void hmm_mirror_drop(struct hmm_mirror_piece *piece, unsigned long start,
 		     unsigned long end);
-unsigned long hmm_mirror_time_left(unsigned long deadline);
-int hmm_mirror_enter(struct hmm_mirror_target *target);
-void hmm_mirror_leave(struct hmm_mirror_target *target);
 void hmm_mirror_block(struct hmm_mirror_target *target);
 bool hmm_mirror_unblock(struct hmm_mirror_target *target);
 
@@ -158,10 +165,11 @@ bool hmm_mirror_unblock(struct hmm_mirror_target *target);
 unsigned int hmm_mirror_entry_order(const struct hmm_mirror *mirror,
 				    unsigned long addr, unsigned long pfn,
 				    unsigned long nr);
-unsigned int hmm_mirror_wider_order(const struct hmm_mirror *mirror,
-				    unsigned long bytes, unsigned long hmm_pfn);
+unsigned int hmm_mirror_wider_order(const struct hmm_mirror_piece *piece,
+				    unsigned long bytes,
+				    const struct folio *folio);
 int hmm_mirror_map_window(struct hmm_mirror_piece *piece,
-			  const struct hmm_mirror_window *window);
+			  struct hmm_mirror_window *window);
 int hmm_mirror_map_exclusive(struct hmm_mirror_piece *piece,
 			     unsigned long addr, struct page *page);
 
@@ -182,6 +190,81 @@ int hmm_mirror_fault_range_in(struct hmm_mirror_target *target,
 int hmm_mirror_fault_page_in(struct hmm_mirror_target *target,
 			     unsigned long addr, bool write, void *owner,
 			     unsigned long deadline, unsigned long *hmm_pfn);
+
+/*
+ * What each fault does on its way in and out is short enough to be worth no
+ * call.
+ */
+
+/* Keep the mirror and its process's memory for a call. */
+static inline int hmm_mirror_enter(struct hmm_mirror_target *target,
+				   struct hmm_mirror *mirror)
+{
+	*target = (struct hmm_mirror_target){ .mirror = mirror };
+	if (!percpu_ref_tryget_live(&mirror->users)) {
+		target->error = -ESHUTDOWN;
+		return -ESHUTDOWN;
+	}
+	if (!mmget_not_zero(mirror->mm)) {
+		percpu_ref_put(&mirror->users);
+		target->error = -ESRCH;
+		return -ESRCH;
+	}
+	target->mm = mirror->mm;
+	target->entered = true;
+	return 0;
+}
+
+static inline void hmm_mirror_leave(struct hmm_mirror_target *target)
+{
+	if (target->entered)
+		percpu_ref_put(&target->mirror->users);
+	/* The last one ends the process's files, which may unregister us. */
+	if (target->mm)
+		mmput(target->mm);
+}
+
+/* Find or create the piece for @addr.  The caller holds a reference to mm. */
+static inline struct hmm_mirror_piece *
+hmm_mirror_get_piece(struct hmm_mirror *mirror, unsigned long addr)
+{
+	/* The next fault is often near the last one; pieces stay. */
+	struct hmm_mirror_piece *piece = READ_ONCE(mirror->last_piece);
+
+	if (piece && addr >= piece_start(piece) && addr < piece_end(piece))
+		return piece;
+	return hmm_mirror_find_piece(mirror, addr);
+}
+
+/* Jiffies, at least 1. */
+static inline unsigned long hmm_mirror_time_left(unsigned long deadline)
+{
+	unsigned long now = jiffies;
+
+	return time_before(now, deadline) ? deadline - now : 1;
+}
+
+/**
+ * hmm_mirror_begin() - begin to read the CPU page table of a piece
+ * @piece: the piece
+ * @timeout: in jiffies, at least 1; kept by kernels with
+ *	mmu_interval_read_begin_timeout()
+ * @seq: out, for mmu_interval_read_retry()
+ *
+ * Return: 0, -ETIME, or -EINTR for a fatal signal.
+ */
+static inline int hmm_mirror_begin(struct hmm_mirror_piece *piece,
+				   unsigned long timeout, unsigned long *seq)
+{
+#ifdef mmu_interval_read_begin_timeout
+	int err = mmu_interval_read_begin_timeout(&piece->sub, seq, timeout);
+
+	return err == -EBUSY ? -ETIME : err;
+#else
+	*seq = mmu_interval_read_begin(&piece->sub);
+	return 0;
+#endif
+}
 
 /* debugfs.c */
 void hmm_debugfs_init(void);

@@ -33,7 +33,7 @@ static int hmm_mirror_try_exclusive(struct hmm_mirror_piece *piece,
 	mutex_lock(&piece->update_lock);
 	foreign = piece->foreign;
 	mutex_unlock(&piece->update_lock);
-	ret = hmm_mirror_begin(piece, deadline, &seq);
+	ret = hmm_mirror_begin(piece, hmm_mirror_time_left(deadline), &seq);
 	if (ret)
 		return ret;
 	ret = mmap_read_lock_killable(mirror->mm);
@@ -68,10 +68,9 @@ static int hmm_mirror_exclusive_page(struct hmm_mirror_target *target,
 				     unsigned long addr)
 {
 	struct hmm_mirror *mirror = target->mirror;
-	unsigned long timeout = msecs_to_jiffies(mirror->desc.timeout_ms);
 	const struct hmm_mirror_ops *ops = mirror->desc.ops;
 	struct hmm_mirror_piece *piece;
-	unsigned long hmm_pfn, deadline = jiffies + timeout;
+	unsigned long hmm_pfn, deadline = jiffies + mirror->timeout;
 	unsigned int tries;
 	int ret;
 
@@ -93,7 +92,7 @@ static int hmm_mirror_exclusive_page(struct hmm_mirror_target *target,
 		ret = hmm_mirror_fault_page_in(target, addr, true, NULL, deadline,
 					       &hmm_pfn);
 		if (!tries)
-			deadline = jiffies + timeout;
+			deadline = jiffies + mirror->timeout;
 		if (!ret)
 			ret = hmm_mirror_try_exclusive(piece, addr, deadline);
 		if (ret == -ETIME)
@@ -149,7 +148,7 @@ static int hmm_mirror_exclusive_page(struct hmm_mirror_target *target,
 int hmm_mirror_fault_exclusive(struct hmm_mirror *mirror, unsigned long start,
 			       unsigned long end, unsigned long *nr_mapped)
 {
-	struct hmm_mirror_target target = { .mirror = mirror };
+	struct hmm_mirror_target target;
 	unsigned long addr;
 	int err;
 
@@ -161,7 +160,7 @@ int hmm_mirror_fault_exclusive(struct hmm_mirror *mirror, unsigned long start,
 	*nr_mapped = 0;
 	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE))
 		return -EOPNOTSUPP;
-	err = hmm_mirror_enter(&target);
+	err = hmm_mirror_enter(&target, mirror);
 	if (err)
 		return err;
 	for (addr = start; addr < end && !err; addr += PAGE_SIZE) {

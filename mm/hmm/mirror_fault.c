@@ -7,11 +7,11 @@
  * device touches has mostly been touched by the CPU.  Only what is missing is
  * faulted in, page by page as the device asks.
  *
- * A walk that collides with an invalidation is repeated.  From the second time on
- * mmap_lock is held until the page is mapped on the device, which keeps out
- * most of those who invalidate, and a page that had to be faulted in is mapped by
- * itself: so that the device makes progress where others change the range all
- * the time.
+ * The first try of a single mirror lets go of mmap_lock as soon as it has read.
+ * All others hold it until the page is mapped on the device, which keeps out most
+ * of those who invalidate.  If a walk collides with an invalidation all the same,
+ * a page that had to be faulted in is mapped by itself from then on: so that the
+ * device makes progress where others change the range all the time.
  */
 #include <linux/export.h>
 #include <linux/memremap.h>
@@ -34,7 +34,6 @@ struct hmm_mirror_walk {
 	unsigned long deadline;
 	unsigned int retries;
 	bool faulted;			/* in by us, and absent again */
-	unsigned int wider_order;
 	unsigned long inline_pfns[HMM_MIRROR_INLINE_PFNS];
 };
 
@@ -59,24 +58,36 @@ static void hmm_mirror_end_target(struct hmm_mirror_target *target, int error)
 	target->entered = false;
 }
 
-static void hmm_mirror_end_walk(struct hmm_mirror_walk *walk,
-				struct hmm_mirror_target *target, int error)
+static inline void hmm_mirror_end_walk(struct hmm_mirror_walk *walk,
+				       struct hmm_mirror_target *target,
+				       int error)
 {
 	trace_hmm_mirror_fault_end(target->mirror->id, walk->window.addr,
 				   walk->retries, error);
 	hmm_mirror_end_target(target, error);
 }
 
-static unsigned long hmm_mirror_window_pfn(const struct hmm_mirror_window *window)
-{
-	return window->pfns[(window->addr - window->start) >> PAGE_SHIFT];
-}
-
 static void hmm_mirror_free_pfns(struct hmm_mirror_walk *walk)
 {
-	if (walk->window.pfns != walk->inline_pfns)
-		kfree(walk->window.pfns);
+	if (walk->window.pfns == walk->inline_pfns)
+		return;
+	kfree(walk->window.pfns);
 	walk->window.pfns = walk->inline_pfns;
+}
+
+/* Returns how many bytes can be walked. */
+static noinline unsigned long hmm_mirror_alloc_pfns(struct hmm_mirror_walk *walk,
+						    unsigned long bytes)
+{
+	struct hmm_mirror_window *window = &walk->window;
+
+	hmm_mirror_free_pfns(walk);
+	window->pfns = kmalloc_array(bytes >> PAGE_SHIFT, sizeof(*window->pfns),
+				     GFP_KERNEL | __GFP_NOWARN);
+	if (window->pfns)
+		return bytes;
+	window->pfns = walk->inline_pfns;
+	return HMM_MIRROR_INLINE_PFNS << PAGE_SHIFT;
 }
 
 /* Walk @bytes around the page next time, or less if there is no memory. */
@@ -85,41 +96,24 @@ static void hmm_mirror_set_window(struct hmm_mirror_walk *walk,
 {
 	struct hmm_mirror_window *window = &walk->window;
 
-	hmm_mirror_free_pfns(walk);
-	if (bytes >> PAGE_SHIFT > HMM_MIRROR_INLINE_PFNS) {
-		window->pfns = kmalloc_array(bytes >> PAGE_SHIFT,
-					     sizeof(*window->pfns),
-					     GFP_KERNEL | __GFP_NOWARN);
-		if (!window->pfns) {
-			window->pfns = walk->inline_pfns;
-			bytes = HMM_MIRROR_INLINE_PFNS << PAGE_SHIFT;
-		}
-	}
+	if (bytes >> PAGE_SHIFT > HMM_MIRROR_INLINE_PFNS)
+		bytes = hmm_mirror_alloc_pfns(walk, bytes);
 	window->start = ALIGN_DOWN(window->addr, bytes);
 	window->end = window->start + bytes;
 }
 
 /* Map what was read for one mirror. */
-static int hmm_mirror_map_target(struct hmm_mirror_walk *walk,
-				 struct hmm_mirror_target *target)
+static inline int hmm_mirror_map_target(struct hmm_mirror_walk *walk,
+					struct hmm_mirror_target *target)
 {
-	const struct hmm_mirror_window *window = &walk->window;
 	struct hmm_mirror_piece *piece = target->piece;
-	unsigned long bytes = window->end - window->start;
-	unsigned long hmm_pfn = hmm_mirror_window_pfn(window);
+	int ret = HMM_MIRROR_COLLIDED;
 
-	guard(mutex)(&piece->update_lock);
-	if (mmu_interval_read_retry(&piece->sub, target->seq))
-		return HMM_MIRROR_COLLIDED;
-	/* One that the CPU maps as a whole needs no further look. */
-	if (!walk->retries && !walk->wider_order &&
-	    hmm_pfn_to_map_order(hmm_pfn) < PMD_SHIFT - PAGE_SHIFT) {
-		walk->wider_order = hmm_mirror_wider_order(piece->mirror, bytes,
-							   hmm_pfn);
-		if (walk->wider_order)
-			return HMM_MIRROR_WIDEN;
-	}
-	return hmm_mirror_map_window(piece, window);
+	mutex_lock(&piece->update_lock);
+	if (!mmu_interval_read_retry(&piece->sub, target->seq))
+		ret = hmm_mirror_map_window(piece, &walk->window);
+	mutex_unlock(&piece->update_lock);
+	return ret;
 }
 
 /* The same for all that wait; each under its own lock. */
@@ -155,7 +149,8 @@ static int hmm_mirror_begin_targets(struct hmm_mirror_walk *walk)
 
 		if (!target->pending)
 			continue;
-		err = hmm_mirror_begin(target->piece, walk->deadline,
+		err = hmm_mirror_begin(target->piece,
+				       hmm_mirror_time_left(walk->deadline),
 				       &target->seq);
 		if (err)
 			return err;
@@ -163,54 +158,60 @@ static int hmm_mirror_begin_targets(struct hmm_mirror_walk *walk)
 	return 0;
 }
 
-/* Read what the CPU maps, without faulting, and map it if the page is there. */
-static int hmm_mirror_read(struct hmm_mirror_walk *walk)
+/* Read what the CPU maps, without faulting. */
+static inline int hmm_mirror_read(struct hmm_mirror_walk *walk,
+				  const struct hmm_mirror_target *first)
 {
-	struct hmm_mirror_target *first = hmm_mirror_first_pending(walk);
 	struct hmm_mirror_window *window = &walk->window;
+	unsigned long nr = (window->end - window->start) >> PAGE_SHIFT;
 	struct hmm_range range = {
 		.notifier = &first->piece->sub,
 		.notifier_seq = first->seq,
 		.start = window->start,
 		.end = window->end,
 		.hmm_pfns = window->pfns,
+		.default_flags = 0,
+		.pfn_flags_mask = 0,
 		.dev_private_owner = walk->owner,
 	};
 	int ret;
 
-	memset(window->pfns, 0, ((window->end - window->start) >> PAGE_SHIFT) *
-				sizeof(*window->pfns));
+	if (nr == 1)
+		window->pfns[0] = 0;
+	else
+		memset(window->pfns, 0, nr * sizeof(*window->pfns));
 	ret = hmm_range_fault(&range);
 	return ret == -EBUSY ? HMM_MIRROR_COLLIDED : ret;
 }
 
-/* Map what was read, if the page is there. */
-static int hmm_mirror_map_read(struct hmm_mirror_walk *walk)
+static bool hmm_mirror_found(const struct hmm_mirror_window *window)
 {
-	struct hmm_mirror_window *window = &walk->window;
-
-	if (!hmm_mirror_pfn_ok(hmm_mirror_window_pfn(window), window->write))
-		return HMM_MIRROR_ABSENT;
-	return hmm_mirror_map_targets(walk);
+	return hmm_mirror_pfn_ok(hmm_mirror_window_pfn(window), window->write);
 }
 
-static int hmm_mirror_try(struct hmm_mirror_walk *walk)
+/* Read and map for a single mirror. */
+static int hmm_mirror_try_one(struct hmm_mirror_walk *walk)
 {
+	struct hmm_mirror_target *target = walk->targets;
 	int ret;
 
-	ret = hmm_mirror_begin_targets(walk);
+	ret = hmm_mirror_begin(target->piece, walk->timeout, &target->seq);
 	if (ret)
 		return ret;
 	ret = mmap_read_lock_killable(walk->mm);
 	if (ret)
 		return ret;
-	ret = hmm_mirror_read(walk);
+	ret = hmm_mirror_read(walk, target);
 	mmap_read_unlock(walk->mm);
-	return ret ? ret : hmm_mirror_map_read(walk);
+	if (ret)
+		return ret;
+	if (!hmm_mirror_found(&walk->window))
+		return HMM_MIRROR_ABSENT;
+	return hmm_mirror_map_target(walk, target);
 }
 
-/* The same with those kept out who change the range under mmap_lock. */
-static int hmm_mirror_try_again(struct hmm_mirror_walk *walk)
+/* Read and map for all that wait, with mmap_lock held meanwhile. */
+static int hmm_mirror_try(struct hmm_mirror_walk *walk)
 {
 	int ret;
 
@@ -223,9 +224,10 @@ static int hmm_mirror_try_again(struct hmm_mirror_walk *walk)
 		return ret;
 	ret = hmm_mirror_begin_targets(walk);
 	if (!ret)
-		ret = hmm_mirror_read(walk);
+		ret = hmm_mirror_read(walk, hmm_mirror_first_pending(walk));
 	if (!ret)
-		ret = hmm_mirror_map_read(walk);
+		ret = hmm_mirror_found(&walk->window) ?
+		      hmm_mirror_map_targets(walk) : HMM_MIRROR_ABSENT;
 	mmap_read_unlock(walk->mm);
 	return ret;
 }
@@ -329,146 +331,145 @@ static int hmm_mirror_fault_in(struct hmm_mirror_walk *walk)
 	window->start = window->addr;
 	window->end = window->addr + PAGE_SIZE;
 	window->pfns[0] = hmm_pfn;
+	window->may_widen = false;
 	if (!hmm_mirror_pfn_ok(hmm_pfn, window->write))
 		return HMM_MIRROR_COLLIDED;
 	return hmm_mirror_map_targets(walk);
 }
 
-static int hmm_mirror_serve(struct hmm_mirror_walk *walk)
+/* Do what the result of a try asks for.  Returns 0 if a new try is worth it. */
+static int hmm_mirror_after_try(struct hmm_mirror_walk *walk, int ret)
 {
-	struct hmm_mirror_target *first;
-	int ret;
+	struct hmm_mirror *mirror = hmm_mirror_first_pending(walk)->mirror;
 
-	while ((first = hmm_mirror_first_pending(walk))) {
-		struct hmm_mirror *mirror = first->mirror;
-
-		if (walk->retries && percpu_ref_is_dying(&mirror->users)) {
-			hmm_mirror_end_walk(walk, first, -ESHUTDOWN);
-			continue;
-		}
-
-		ret = walk->retries ? hmm_mirror_try_again(walk) :
-				      hmm_mirror_try(walk);
-		if (ret == HMM_MIRROR_WIDEN) {
-			hmm_mirror_set_window(walk,
-					      PAGE_SIZE << walk->wider_order);
-			continue;
-		}
-		if (ret == HMM_MIRROR_ABSENT) {
-			/* The second time others took it away. */
-			if (walk->faulted)
-				walk->retries++;
-			walk->window.touch = false;
-			ret = hmm_mirror_fault_in(walk);
-			/* A CPU fault may block; that is not held against it. */
-			if (!walk->faulted)
-				walk->deadline = jiffies + walk->timeout;
-			walk->faulted = true;
-		}
-		if (!ret)
-			continue;
-		if (ret < 0)
-			return ret;
-
-		walk->retries++;
-		atomic64_inc(ret == HMM_MIRROR_NO_DMA ? &mirror->dma_retries :
-							&mirror->retries);
-		trace_hmm_mirror_retry(mirror->id, walk->window.addr,
-				       ret == HMM_MIRROR_NO_DMA);
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		if (time_after(jiffies, walk->deadline))
-			return ret == HMM_MIRROR_NO_DMA ? -ENOMEM : -ETIME;
-		if (ret == HMM_MIRROR_NO_DMA)
-			schedule_timeout_killable(1);
-		else
-			cond_resched();
+	if (ret == HMM_MIRROR_WIDEN) {
+		hmm_mirror_set_window(walk,
+				      PAGE_SIZE << walk->window.wider_order);
+		walk->window.may_widen = false;
+		return 0;
 	}
+	if (ret == HMM_MIRROR_ABSENT) {
+		/* The second time others took it away. */
+		if (walk->faulted)
+			walk->retries++;
+		walk->window.touch = false;
+		ret = hmm_mirror_fault_in(walk);
+		/* A CPU fault may block; that is not held against it. */
+		if (!walk->faulted)
+			walk->deadline = jiffies + walk->timeout;
+		walk->faulted = true;
+	}
+	if (ret <= 0)
+		return ret;
+
+	walk->retries++;
+	walk->window.may_widen = false;
+	atomic64_inc(ret == HMM_MIRROR_NO_DMA ? &mirror->dma_retries :
+						&mirror->retries);
+	trace_hmm_mirror_retry(mirror->id, walk->window.addr,
+			       ret == HMM_MIRROR_NO_DMA);
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	if (time_after(jiffies, walk->deadline))
+		return ret == HMM_MIRROR_NO_DMA ? -ENOMEM : -ETIME;
+	if (ret == HMM_MIRROR_NO_DMA)
+		schedule_timeout_killable(1);
+	else
+		cond_resched();
 	return 0;
 }
 
+/* Leave out those that are being unregistered: that waits for us. */
+static bool hmm_mirror_any_pending(struct hmm_mirror_walk *walk)
+{
+	struct hmm_mirror_target *first;
+
+	while ((first = hmm_mirror_first_pending(walk))) {
+		if (!walk->retries ||
+		    !percpu_ref_is_dying(&first->mirror->users))
+			return true;
+		hmm_mirror_end_walk(walk, first, -ESHUTDOWN);
+	}
+	return false;
+}
+
+/* Serve those that wait; @ret is the result of a first try, or 0. */
+static int hmm_mirror_serve(struct hmm_mirror_walk *walk, int ret)
+{
+	for (;;) {
+		if (ret > 0)
+			ret = hmm_mirror_after_try(walk, ret);
+		if (ret || !hmm_mirror_any_pending(walk))
+			return ret;
+		ret = hmm_mirror_try(walk);
+	}
+}
+
+/* As the first of @targets wants it. */
+static inline void hmm_mirror_init_walk(struct hmm_mirror_walk *walk,
+					struct hmm_mirror_target *targets,
+					unsigned int nr, unsigned long addr,
+					unsigned int access)
+{
+	const struct hmm_mirror *first = targets->mirror;
+
+	walk->mm = first->mm;
+	walk->targets = targets;
+	walk->nr = nr;
+	walk->owner = first->desc.owner;
+	walk->timeout = first->timeout;
+	walk->retries = 0;
+	walk->faulted = false;
+	walk->window.addr = addr & PAGE_MASK;
+	walk->window.pfns = walk->inline_pfns;
+	walk->window.write = access;
+	walk->window.all = false;
+	walk->window.touch = true;
+	walk->window.may_widen = true;
+}
+
 /* Get everything ready for one mirror. */
-static int hmm_mirror_start_target(struct hmm_mirror_target *target,
-				   unsigned long addr)
+static inline int hmm_mirror_prepare_target(struct hmm_mirror_target *target,
+					    unsigned long addr)
 {
 	struct hmm_mirror *mirror = target->mirror;
 	const struct hmm_mirror_ops *ops = mirror->desc.ops;
 	struct hmm_mirror_piece *piece;
-	int err;
 
-	if (addr < mirror->desc.start || addr >= mirror->desc.end)
-		return -ERANGE;
 	piece = hmm_mirror_get_piece(mirror, addr);
 	if (IS_ERR(piece))
 		return PTR_ERR(piece);
-	if (ops->prepare) {
-		err = ops->prepare(mirror, piece_start(piece), piece_end(piece));
-		if (err)
-			return err;
-	}
 	target->piece = piece;
 	target->pending = true;
-	return 0;
+	return ops->prepare ? ops->prepare(mirror, piece_start(piece),
+					   piece_end(piece)) : 0;
 }
 
-/*
- * Serve the targets that have no error yet; their mirrors are entered and are of
- * the process of the @first.
- */
-static void hmm_mirror_fault_targets(struct hmm_mirror_target *targets,
-				     unsigned int nr,
-				     const struct hmm_mirror *first,
-				     unsigned long addr, unsigned int access)
+static inline int hmm_mirror_start_target(struct hmm_mirror_walk *walk,
+					  struct hmm_mirror_target *target,
+					  unsigned int access)
 {
-	struct hmm_mirror_walk walk __uninitialized;
-	unsigned int timeout_ms = 0, i;
-	unsigned long around = PAGE_SIZE;
-	int ret;
+	struct hmm_mirror *mirror = target->mirror;
+	unsigned long addr = walk->window.addr;
+	int err;
 
-	walk.mm = first->mm;
-	walk.targets = targets;
-	walk.nr = nr;
-	walk.owner = first->desc.owner;
-	walk.retries = 0;
-	walk.faulted = false;
-	walk.wider_order = 0;
-	walk.window.addr = addr & PAGE_MASK;
-	walk.window.write = access & HMM_MIRROR_WRITE;
-	walk.window.all = false;
-	walk.window.touch = true;
-	walk.window.pfns = walk.inline_pfns;
+	atomic64_inc(&mirror->faults);
+	trace_hmm_mirror_fault(mirror->id, addr, access);
+	err = hmm_mirror_prepare_target(target, addr);
+	if (unlikely(err))
+		hmm_mirror_end_walk(walk, target, err);
+	return err;
+}
 
-	for (i = 0; i < nr; i++) {
-		struct hmm_mirror *mirror = targets[i].mirror;
-
-		if (targets[i].error)
-			continue;
-		atomic64_inc(&mirror->faults);
-		trace_hmm_mirror_fault(mirror->id, addr, access);
-		around = max(around, mirror->desc.fault_around);
-		timeout_ms = max(timeout_ms, mirror->desc.timeout_ms);
-		if (mirror->desc.owner != walk.owner)
-			walk.owner = NULL;
-		targets[i].error = hmm_mirror_start_target(&targets[i], addr);
-		if (!targets[i].error)
-			continue;
-		trace_hmm_mirror_fault_end(mirror->id, addr, 0,
-					   targets[i].error);
-		hmm_mirror_end_target(&targets[i], targets[i].error);
-	}
-	walk.timeout = msecs_to_jiffies(timeout_ms);
-	walk.deadline = jiffies + walk.timeout;
-	hmm_mirror_set_window(&walk, around);
-
-	ret = hmm_mirror_serve(&walk);
-	for (i = 0; i < nr; i++) {
-		if (!targets[i].pending)
-			continue;
-		if (ret == -ETIME)
-			atomic64_inc(&targets[i].mirror->timeouts);
-		hmm_mirror_end_walk(&walk, &targets[i], ret);
-	}
-	hmm_mirror_free_pfns(&walk);
+static inline void hmm_mirror_finish_target(struct hmm_mirror_walk *walk,
+					    struct hmm_mirror_target *target,
+					    int ret)
+{
+	if (!target->pending)
+		return;
+	if (ret == -ETIME)
+		atomic64_inc(&target->mirror->timeouts);
+	hmm_mirror_end_walk(walk, target, ret);
 }
 
 /**
@@ -506,19 +507,60 @@ static void hmm_mirror_fault_targets(struct hmm_mirror_target *targets,
 int hmm_mirror_fault(struct hmm_mirror *mirror, unsigned long addr,
 		     unsigned int access)
 {
-	struct hmm_mirror_target target = { .mirror = mirror };
-	int err;
+	struct hmm_mirror_walk walk __uninitialized;
+	struct hmm_mirror_target target;
+	int ret;
 
 	if (access & ~HMM_MIRROR_WRITE)
 		return -EINVAL;
-	err = hmm_mirror_enter(&target);
-	if (err)
-		return err;
-	hmm_mirror_fault_targets(&target, 1, mirror, addr, access);
+	ret = hmm_mirror_enter(&target, mirror);
+	if (ret)
+		return ret;
+	hmm_mirror_init_walk(&walk, &target, 1, addr, access);
+	if (!hmm_mirror_start_target(&walk, &target, access)) {
+		hmm_mirror_set_window(&walk, mirror->desc.fault_around);
+		walk.deadline = jiffies + walk.timeout;
+		ret = hmm_mirror_try_one(&walk);
+		if (ret > 0)
+			ret = hmm_mirror_serve(&walk, ret);
+		hmm_mirror_finish_target(&walk, &target, ret);
+		hmm_mirror_free_pfns(&walk);
+	}
 	hmm_mirror_leave(&target);
 	return target.error;
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_fault);
+
+/* Serve those that were entered; all are of one process. */
+static void hmm_mirror_fault_targets(struct hmm_mirror_target *targets,
+				     unsigned int nr, unsigned long addr,
+				     unsigned int access)
+{
+	struct hmm_mirror_walk walk __uninitialized;
+	unsigned long around = PAGE_SIZE;
+	unsigned int i;
+	int ret;
+
+	hmm_mirror_init_walk(&walk, targets, nr, addr, access);
+	for (i = 0; i < nr; i++) {
+		const struct hmm_mirror *mirror = targets[i].mirror;
+
+		if (targets[i].error ||
+		    hmm_mirror_start_target(&walk, &targets[i], access))
+			continue;
+		around = max(around, mirror->desc.fault_around);
+		walk.timeout = max(walk.timeout, mirror->timeout);
+		if (mirror->desc.owner != walk.owner)
+			walk.owner = NULL;
+	}
+	hmm_mirror_set_window(&walk, around);
+	walk.deadline = jiffies + walk.timeout;
+
+	ret = hmm_mirror_serve(&walk, 0);
+	for (i = 0; i < nr; i++)
+		hmm_mirror_finish_target(&walk, &targets[i], ret);
+	hmm_mirror_free_pfns(&walk);
+}
 
 /**
  * hmm_mirror_fault_many() - resolve the same page fault for several mirrors
@@ -542,30 +584,23 @@ EXPORT_SYMBOL_GPL(hmm_mirror_fault);
 int hmm_mirror_fault_many(struct hmm_mirror_target *targets, unsigned int nr,
 			  unsigned long addr, unsigned int access)
 {
-	struct hmm_mirror *first = NULL;
+	bool same_mm = true;
 	unsigned int i;
 	int err = 0;
 
 	if (!nr || access & ~HMM_MIRROR_WRITE)
 		return -EINVAL;
 	for (i = 0; i < nr; i++) {
-		struct hmm_mirror *mirror = targets[i].mirror;
-
-		targets[i].pending = false;
-		targets[i].error = hmm_mirror_enter(&targets[i]);
-		if (targets[i].error)
-			continue;
-		if (!first)
-			first = mirror;
-		if (targets[i].mm != first->mm)
-			err = -EINVAL;
+		hmm_mirror_enter(&targets[i], targets[i].mirror);
+		if (targets[i].mirror->mm != targets->mirror->mm)
+			same_mm = false;
 	}
-	if (!err && first)
-		hmm_mirror_fault_targets(targets, nr, first, addr, access);
+	if (same_mm)
+		hmm_mirror_fault_targets(targets, nr, addr, access);
 	for (i = 0; i < nr; i++) {
 		hmm_mirror_leave(&targets[i]);
-		if (err == -EINVAL && !targets[i].error)
-			targets[i].error = err;
+		if (!same_mm)
+			targets[i].error = -EINVAL;
 		if (!err)
 			err = targets[i].error;
 	}

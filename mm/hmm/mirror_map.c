@@ -52,11 +52,11 @@ static int hmm_mirror_describe_device(const struct hmm_mirror *mirror,
  * range first, so this is the time to say that it is dirty; the CPU page table may
  * say clean.
  */
-static int hmm_mirror_describe(const struct hmm_mirror *mirror,
-			       unsigned long hmm_pfn, bool wanted,
-			       unsigned int *flags)
+static inline int hmm_mirror_describe(const struct hmm_mirror *mirror,
+				      struct folio *folio,
+				      unsigned long hmm_pfn, bool wanted,
+				      unsigned int *flags)
 {
-	struct folio *folio = page_folio(hmm_pfn_to_page(hmm_pfn));
 	int err;
 
 	*flags = mirror->desc.dma_dev ? HMM_MIRROR_DMA : 0;
@@ -81,49 +81,54 @@ static int hmm_mirror_describe(const struct hmm_mirror *mirror,
 }
 
 /* The device uses the page: keep it from memory reclaim as a CPU would. */
-static void hmm_mirror_mark_accessed(unsigned long hmm_pfn)
+static void hmm_mirror_mark_accessed(struct folio *folio)
 {
-	struct folio *folio = page_folio(hmm_pfn_to_page(hmm_pfn));
-
 	/* Once is enough: what reclaim finds referenced twice it activates itself. */
 	if (!folio_test_referenced(folio) && !folio_is_zone_device(folio) &&
 	    !is_zero_folio(folio))
 		folio_mark_accessed(folio);
 }
 
-static int hmm_mirror_flush_entries(struct hmm_mirror_batch *batch)
+/* Hand entries, which cover @pages base pages, to the driver. */
+static inline int hmm_mirror_map_entries(struct hmm_mirror_piece *piece,
+					 struct hmm_mirror_entry *entries,
+					 unsigned int nr, unsigned int pages)
 {
-	struct hmm_mirror_piece *piece = batch->piece;
 	struct hmm_mirror *mirror = piece->mirror;
-	unsigned int nr = batch->nr, pages = batch->pages;
 	int err;
 
-	if (!nr)
-		return 0;
-	batch->nr = 0;
-	batch->pages = 0;
 	if (piece->dma) {
-		err = hmm_mirror_dma_link(piece, batch->entries, nr);
+		err = hmm_mirror_dma_link(piece, entries, nr);
 		if (err)
 			return err;
 	}
 	atomic64_add(pages, &mirror->mapped_pages);
 	atomic64_add(nr, &mirror->mapped_entries);
-	trace_hmm_mirror_map(mirror->id, batch->entries[0].addr, nr, pages);
-	return mirror->desc.ops->map(mirror, batch->entries, nr);
+	trace_hmm_mirror_map(mirror->id, entries[0].addr, nr, pages);
+	return mirror->desc.ops->map(mirror, entries, nr);
+}
+
+static int hmm_mirror_flush_entries(struct hmm_mirror_batch *batch)
+{
+	unsigned int nr = batch->nr, pages = batch->pages;
+
+	if (!nr)
+		return 0;
+	batch->nr = 0;
+	batch->pages = 0;
+	return hmm_mirror_map_entries(batch->piece, batch->entries, nr, pages);
 }
 
 static int hmm_mirror_add_entry(struct hmm_mirror_batch *batch,
 				unsigned long addr, unsigned long pfn,
 				unsigned int order, unsigned int flags)
 {
-	struct hmm_mirror_entry *entry = &batch->entries[batch->nr++];
-
-	entry->addr = addr;
-	entry->pfn = pfn;
-	entry->dma_addr = 0;
-	entry->order = order;
-	entry->flags = flags;
+	batch->entries[batch->nr++] = (struct hmm_mirror_entry){
+		.addr = addr,
+		.pfn = pfn,
+		.order = order,
+		.flags = flags,
+	};
 	batch->pages += 1U << order;
 	if (batch->nr < HMM_MIRROR_ENTRIES)
 		return 0;
@@ -154,25 +159,31 @@ unsigned int hmm_mirror_entry_order(const struct hmm_mirror *mirror,
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_mirror_entry_order);
 
+/* Not clipped to the mirror. */
+static bool hmm_mirror_piece_whole(const struct hmm_mirror_piece *piece)
+{
+	return piece_end(piece) - piece_start(piece) == PMD_SIZE;
+}
+
 /**
  * hmm_mirror_wider_order() - would a wider walk give a larger entry?
- * @mirror: its device page sizes count
+ * @piece: where the folio is mapped
  * @bytes: how much was walked
- * @hmm_pfn: a valid entry of the walk
+ * @folio: a folio that the walk found
  *
- * Context: update lock held, the entry valid: the folio cannot change.
+ * Context: update lock held, the walk valid: the folio cannot change.
  * Return: the order of the largest device page that the folio might fill, if
  * that is more than @bytes, or 0.
  */
-unsigned int hmm_mirror_wider_order(const struct hmm_mirror *mirror,
-				    unsigned long bytes, unsigned long hmm_pfn)
+unsigned int hmm_mirror_wider_order(const struct hmm_mirror_piece *piece,
+				    unsigned long bytes,
+				    const struct folio *folio)
 {
-	unsigned long sizes = mirror->desc.page_sizes & ~(bytes | (bytes - 1));
-	struct folio *folio;
+	unsigned long sizes = piece->mirror->desc.page_sizes &
+			      ~(bytes | (bytes - 1));
 
-	if (!sizes)
-		return 0;
-	folio = page_folio(hmm_pfn_to_page(hmm_pfn));
+	if (!hmm_mirror_piece_whole(piece))
+		sizes &= ~PMD_SIZE;
 	sizes &= GENMASK(PAGE_SHIFT + folio_order(folio), 0);
 	return sizes ? __fls(sizes) - PAGE_SHIFT : 0;
 }
@@ -202,16 +213,22 @@ static int hmm_mirror_map_run(struct hmm_mirror_batch *batch,
 }
 
 /* Map the valid pages among [start, end) of the window. */
-static int hmm_mirror_map_pages(struct hmm_mirror_batch *batch,
-				const struct hmm_mirror_window *window,
-				unsigned long start, unsigned long end)
+static noinline_for_stack int
+hmm_mirror_map_pages(struct hmm_mirror_piece *piece,
+		     const struct hmm_mirror_window *window,
+		     unsigned long start, unsigned long end)
 {
 	const unsigned long *pfns = window->pfns +
 				    ((start - window->start) >> PAGE_SHIFT);
-	const struct hmm_mirror *mirror = batch->piece->mirror;
+	const struct hmm_mirror *mirror = piece->mirror;
+	struct hmm_mirror_batch batch __uninitialized;
 	unsigned long run = 0, run_pfn = 0, addr;
 	unsigned int run_flags = 0;
 	int err;
+
+	batch.piece = piece;
+	batch.nr = 0;
+	batch.pages = 0;
 
 	for (addr = start; addr < end; addr += PAGE_SIZE) {
 		unsigned long hmm_pfn = *pfns++;
@@ -221,7 +238,10 @@ static int hmm_mirror_map_pages(struct hmm_mirror_batch *batch,
 		unsigned int flags = 0;
 
 		if (valid) {
-			err = hmm_mirror_describe(mirror, hmm_pfn,
+			struct page *page = hmm_pfn_to_page(hmm_pfn);
+
+			err = hmm_mirror_describe(mirror, page_folio(page),
+						  hmm_pfn,
 						  window->write && wanted,
 						  &flags);
 			if (err && wanted)
@@ -233,7 +253,7 @@ static int hmm_mirror_map_pages(struct hmm_mirror_batch *batch,
 			continue;
 		}
 		if (run) {
-			err = hmm_mirror_map_run(batch,
+			err = hmm_mirror_map_run(&batch,
 						 addr - (run << PAGE_SHIFT),
 						 run_pfn, run, run_flags);
 			if (err)
@@ -243,32 +263,39 @@ static int hmm_mirror_map_pages(struct hmm_mirror_batch *batch,
 		run_pfn = pfn;
 		run_flags = flags;
 	}
-	return hmm_mirror_map_run(batch, addr - (run << PAGE_SHIFT), run_pfn,
-				  run, run_flags);
+	err = hmm_mirror_map_run(&batch, addr - (run << PAGE_SHIFT), run_pfn,
+				 run, run_flags);
+	return err ? err : hmm_mirror_flush_entries(&batch);
 }
 
-/* The CPU maps the whole piece as one page: one entry, no array. */
-static int hmm_mirror_map_huge(struct hmm_mirror_batch *batch,
-			       unsigned long hmm_pfn, bool write)
+/* Map a single entry; no array is needed. */
+static int hmm_mirror_map_one(struct hmm_mirror_piece *piece,
+			      struct folio *folio, unsigned long hmm_pfn,
+			      unsigned long addr, unsigned int order, bool write,
+			      unsigned int more_flags)
 {
-	unsigned long pfn = hmm_pfn & ~HMM_PFN_FLAGS;
-	unsigned int flags;
+	struct hmm_mirror_entry entry = {
+		.addr = addr,
+		.pfn = ALIGN_DOWN(hmm_pfn & ~HMM_PFN_FLAGS, 1UL << order),
+		.order = order,
+	};
 	int err;
 
-	err = hmm_mirror_describe(batch->piece->mirror, hmm_pfn, write, &flags);
+	err = hmm_mirror_describe(piece->mirror, folio, hmm_pfn, write,
+				  &entry.flags);
 	if (err)
 		return err;
-	return hmm_mirror_add_entry(batch, piece_start(batch->piece),
-				    ALIGN_DOWN(pfn, HMM_PMD_PAGES),
-				    PMD_SHIFT - PAGE_SHIFT, flags);
+	entry.flags |= more_flags;
+	return hmm_mirror_map_entries(piece, &entry, 1, 1U << order);
 }
 
+/* Does the CPU map all of a piece as one page, and can the device? */
 static bool hmm_mirror_can_map_huge(const struct hmm_mirror_piece *piece,
 				    unsigned long hmm_pfn)
 {
 	return hmm_pfn_to_map_order(hmm_pfn) >= PMD_SHIFT - PAGE_SHIFT &&
 	       (piece->mirror->desc.page_sizes & PMD_SIZE) &&
-	       piece_end(piece) - piece_start(piece) == PMD_SIZE;
+	       hmm_mirror_piece_whole(piece);
 }
 
 /**
@@ -277,38 +304,44 @@ static bool hmm_mirror_can_map_huge(const struct hmm_mirror_piece *piece,
  * @window: what was walked; what lies beyond the piece is left out
  *
  * Context: update lock held, and the walk is still valid.
- * Return: 0, %HMM_MIRROR_NO_DMA, or a negative errno: what the map operation
- * returned, -EIO, -EOPNOTSUPP or -EFAULT.
+ * Return: 0, %HMM_MIRROR_NO_DMA, %HMM_MIRROR_WIDEN, or a negative errno: what the
+ * map operation returned, -EIO, -EOPNOTSUPP or -EFAULT.
  */
 int hmm_mirror_map_window(struct hmm_mirror_piece *piece,
-			  const struct hmm_mirror_window *window)
+			  struct hmm_mirror_window *window)
 {
 	unsigned long start = max(window->start, piece_start(piece));
 	unsigned long end = min(window->end, piece_end(piece));
-	struct hmm_mirror_batch batch __uninitialized;
-	unsigned long hmm_pfn;
+	unsigned long hmm_pfn = hmm_mirror_window_pfn(window);
+	unsigned long bytes = window->end - window->start;
+	struct folio *folio = NULL;
+	unsigned int order = 0;
 	int err;
 
 	lockdep_assert_held(&piece->update_lock);
 
-	batch.piece = piece;
-	batch.nr = 0;
-	batch.pages = 0;
-	hmm_pfn = window->pfns[(window->addr - window->start) >> PAGE_SHIFT];
-	if ((hmm_pfn & HMM_PFN_VALID) &&
-	    hmm_mirror_can_map_huge(piece, hmm_pfn)) {
-		start = piece_start(piece);
-		end = piece_end(piece);
-		err = hmm_mirror_map_huge(&batch, hmm_pfn, window->write);
-	} else {
-		err = hmm_mirror_map_pages(&batch, window, start, end);
+	if (hmm_pfn & HMM_PFN_VALID) {
+		folio = page_folio(hmm_pfn_to_page(hmm_pfn));
+		if (hmm_mirror_can_map_huge(piece, hmm_pfn)) {
+			start = piece_start(piece);
+			end = piece_end(piece);
+			order = PMD_SHIFT - PAGE_SHIFT;
+		} else if (window->may_widen && folio_test_large(folio)) {
+			window->wider_order =
+				hmm_mirror_wider_order(piece, bytes, folio);
+			if (window->wider_order)
+				return HMM_MIRROR_WIDEN;
+		}
 	}
-	if (!err)
-		err = hmm_mirror_flush_entries(&batch);
+	if (folio && end - start == PAGE_SIZE << order)
+		err = hmm_mirror_map_one(piece, folio, hmm_pfn, start, order,
+					 window->write, 0);
+	else
+		err = hmm_mirror_map_pages(piece, window, start, end);
 	if (err)
 		hmm_mirror_drop(piece, start, end);
 	else if (window->touch)
-		hmm_mirror_mark_accessed(hmm_pfn);
+		hmm_mirror_mark_accessed(folio);
 	return err;
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_mirror_map_window);
@@ -325,23 +358,13 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_mirror_map_window);
 int hmm_mirror_map_exclusive(struct hmm_mirror_piece *piece,
 			     unsigned long addr, struct page *page)
 {
-	unsigned long hmm_pfn = page_to_pfn(page) | HMM_PFN_VALID |
-				HMM_PFN_WRITE;
-	struct hmm_mirror_batch batch __uninitialized;
-	unsigned int flags;
 	int err;
 
 	lockdep_assert_held(&piece->update_lock);
 
-	batch.piece = piece;
-	batch.nr = 0;
-	batch.pages = 0;
-	err = hmm_mirror_describe(piece->mirror, hmm_pfn, true, &flags);
-	if (!err)
-		err = hmm_mirror_add_entry(&batch, addr, page_to_pfn(page), 0,
-					   flags | HMM_MIRROR_EXCLUSIVE);
-	if (!err)
-		err = hmm_mirror_flush_entries(&batch);
+	err = hmm_mirror_map_one(piece, page_folio(page),
+				 page_to_pfn(page) | HMM_PFN_VALID | HMM_PFN_WRITE,
+				 addr, 0, true, HMM_MIRROR_EXCLUSIVE);
 	if (err)
 		hmm_mirror_drop(piece, addr, addr + PAGE_SIZE);
 	return err;

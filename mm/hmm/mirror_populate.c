@@ -230,7 +230,7 @@ static int scan_read(struct hmm_mirror_scan *scan)
 
 /*
  * Read and map.  HMM_MIRROR_ABSENT: a page is missing, and nothing was mapped;
- * not if @all.  mmap_lock is held all the time, as hmm_mirror_try_again() does.
+ * not if @all.  mmap_lock is held all the time, as hmm_mirror_try() does.
  */
 static int scan_try(struct hmm_mirror_scan *scan, bool all)
 {
@@ -238,14 +238,16 @@ static int scan_try(struct hmm_mirror_scan *scan, bool all)
 	int ret;
 
 	/* Most of the wait for invalidations is without the lock. */
-	ret = hmm_mirror_begin(scan->target.piece, scan->deadline,
+	ret = hmm_mirror_begin(scan->target.piece,
+			       hmm_mirror_time_left(scan->deadline),
 			       &scan->target.seq);
 	if (ret)
 		return ret;
 	ret = mmap_read_lock_killable(mm);
 	if (ret)
 		return ret;
-	ret = hmm_mirror_begin(scan->target.piece, scan->deadline,
+	ret = hmm_mirror_begin(scan->target.piece,
+			       hmm_mirror_time_left(scan->deadline),
 			       &scan->target.seq);
 	if (!ret)
 		ret = scan_read(scan);
@@ -260,18 +262,17 @@ static int scan_try(struct hmm_mirror_scan *scan, bool all)
 static int scan_window(struct hmm_mirror_scan *scan)
 {
 	struct hmm_mirror *mirror = scan->target.mirror;
-	unsigned long timeout = msecs_to_jiffies(mirror->desc.timeout_ms);
 	bool faulted = false, last = false;
 	int ret;
 
-	scan->deadline = jiffies + timeout;
+	scan->deadline = jiffies + mirror->timeout;
 	for (;;) {
 		ret = scan_try(scan, !scan->fault || last);
 		if (ret == HMM_MIRROR_ABSENT) {
 			ret = scan_fault_missing(scan);
 			/* CPU faults may block; that is not held against them. */
 			if (!faulted)
-				scan->deadline = jiffies + timeout;
+				scan->deadline = jiffies + mirror->timeout;
 			/* The second time others took some away. */
 			if (!ret && faulted)
 				ret = HMM_MIRROR_COLLIDED;
@@ -426,8 +427,7 @@ static int hmm_mirror_populate(struct hmm_mirror *mirror, unsigned long start,
 	scan = kvmalloc_obj(*scan, GFP_KERNEL);
 	if (!scan)
 		return -ENOMEM;
-	scan->target.mirror = mirror;
-	err = hmm_mirror_enter(&scan->target);
+	err = hmm_mirror_enter(&scan->target, mirror);
 	if (err)
 		goto free;
 	scan->fault = fault;
@@ -435,6 +435,7 @@ static int hmm_mirror_populate(struct hmm_mirror *mirror, unsigned long start,
 	scan->window.write = access & HMM_MIRROR_WRITE;
 	scan->window.all = true;
 	scan->window.touch = false;
+	scan->window.may_widen = false;
 	result->left = 0;
 	err = hmm_mirror_scan_range(scan, start, end, result);
 	hmm_mirror_leave(&scan->target);

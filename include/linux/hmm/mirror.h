@@ -202,6 +202,7 @@ struct hmm_mirror {
 	/* private: */
 	struct mm_struct *mm;
 	struct hmm_mirror_desc desc;
+	unsigned long timeout;		/* in jiffies */
 	struct percpu_ref users;
 	struct completion idle;
 	atomic_t blocked;

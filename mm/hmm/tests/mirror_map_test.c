@@ -202,6 +202,7 @@ static void map_test_wider(struct kunit *test)
 		unsigned int bytes;
 		unsigned int folio;	/* which one */
 		unsigned int order;
+		bool clipped;
 	} cases[] = {
 		{ SIZES_ALL, SZ_64K, 2, ORDER_PMD },
 		{ SIZES_ALL, PAGE_SIZE, 2, ORDER_PMD },
@@ -214,7 +215,10 @@ static void map_test_wider(struct kunit *test)
 		{ SIZES_SMALL, PAGE_SIZE, 2, ORDER_64K },
 		{ PAGE_SIZE | SZ_1M, SZ_64K, 2, ilog2(SZ_1M) - PAGE_SHIFT },
 		{ PAGE_SIZE, PAGE_SIZE, 2, 0 },
+		{ SIZES_ALL, SZ_64K, 2, 0, true },
+		{ SIZES_ALL, PAGE_SIZE, 2, ORDER_64K, true },
 	};
+	struct map_test *map = map_test_create(test, SIZES_ALL);
 	struct test_device *device = test->priv;
 	struct folio *folios[] = {
 		map_test_folio(test, 0),
@@ -225,14 +229,15 @@ static void map_test_wider(struct kunit *test)
 
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct folio *folio = folios[cases[i].folio];
-		/* Any page of the folio will do. */
-		unsigned long pfn = folio_pfn(folio) + folio_nr_pages(folio) - 1;
 
 		device->mirror.desc.page_sizes = cases[i].sizes;
+		map->piece.sub.interval_tree.start = MAP_ADDR;
+		if (cases[i].clipped)
+			map->piece.sub.interval_tree.start += PAGE_SIZE;
 		KUNIT_EXPECT_EQ_MSG(test, cases[i].order,
-				    hmm_mirror_wider_order(&device->mirror,
+				    hmm_mirror_wider_order(&map->piece,
 							   cases[i].bytes,
-							   pfn | HMM_PFN_VALID),
+							   folio),
 				    "case %u", i);
 	}
 }
@@ -441,6 +446,7 @@ static void map_test_fault_part(struct kunit *test)
 	addr = test_mmap_huge(test, &pfn);
 	desc = test_mirror_desc(another);
 	desc.page_sizes = SIZES_SMALL;
+	desc.fault_around = PAGE_SIZE;
 	test_device_mirror_as(test, another, &desc);
 	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_fault(&another->mirror,
 						  addr + 77 * PAGE_SIZE, 0));
