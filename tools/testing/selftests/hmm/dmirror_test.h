@@ -279,6 +279,14 @@ static inline int write_text(const char *path, const char *text)
 	return ret;
 }
 
+static inline int write_number(const char *path, long number)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%ld", number);
+	return write_text(path, text);
+}
+
 /*
  * The first number in a control file, or the one after @name at the beginning of a
  * line; -ENOENT if there is none.

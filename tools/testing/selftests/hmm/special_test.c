@@ -84,14 +84,6 @@ static bool page_is(struct _test_data_special *self, unsigned int page,
 	return true;
 }
 
-static void write_number(const char *path, long number)
-{
-	char text[24];
-
-	snprintf(text, sizeof(text), "%ld", number);
-	write_text(path, text);
-}
-
 /* A userfaultfd for @length bytes at @start, or -errno. */
 static int open_userfaultfd(char *start, size_t length, uint64_t mode)
 {
@@ -455,10 +447,15 @@ TEST_F(special, moves_between_nodes)
 #define BALANCING	"/proc/sys/kernel/numa_balancing"
 #define SCAN		"/sys/kernel/debug/sched/numa_balancing/"
 
-/* The kernel takes access rights away to see who comes: hints, no changes. */
+/*
+ * The kernel takes access rights away to see who comes: hints, no changes.  What
+ * is in device memory has none to take.
+ */
 TEST_F(special, numa_balancing)
 {
 	struct adder adder = { .dev = &self->dev, .data = self->data };
+	char *away = map_pages(PAGES);
+	struct hmm_dmirror_migrate moved;
 	long old = read_number(BALANCING, NULL), before, after;
 	long delay = read_number(SCAN "scan_delay_ms", NULL);
 	long period = read_number(SCAN "scan_period_min_ms", NULL);
@@ -467,6 +464,13 @@ TEST_F(special, numa_balancing)
 
 	if (old < 0 || access("/sys/devices/system/node/node1", F_OK))
 		SKIP(return, "the kernel does not balance nodes");
+	ASSERT_NE(NULL, away);
+	fill(away, self->length, 2);
+	if (variant->memory == PRIVATE) {
+		ASSERT_EQ(0, migrate(&self->dev, away, self->length,
+				     HMM_DMIRROR_TO_DEVICE, &moved));
+		ASSERT_EQ(PAGES, moved.moved);
+	}
 	memset(self->data, 0, self->length);
 	/* Sooner and more often, where the kernel lets us choose. */
 	write_number(SCAN "scan_delay_ms", 1);
@@ -484,7 +488,14 @@ TEST_F(special, numa_balancing)
 	write_number(SCAN "scan_delay_ms", delay);
 	write_number(SCAN "scan_period_min_ms", period);
 	TH_LOG("%ld hints", after - before);
+	EXPECT_LT(0, after - before);
 	EXPECT_TRUE(additions_are_right(&adder));
+
+	ASSERT_EQ(0, dmirror_fill(&self->dev, away, self->length, 3));
+	if (variant->memory == PRIVATE && !getenv("HMM_UNMODIFIED_KERNEL"))
+		EXPECT_EQ(PAGES, mapped(&self->dev, away, self->length,
+					HMM_DMIRROR_PAGE_PRIVATE | WRITABLE));
+	EXPECT_EQ(0, others(away, self->length, 3));
 }
 
 /* What khugepaged does, at once: small pages become a huge one. */
