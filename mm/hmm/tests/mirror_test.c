@@ -8,6 +8,7 @@
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 
+#include "../mirror.h"
 #include "test_device.h"
 
 static int mirror_test_init(struct kunit *test)
@@ -181,6 +182,48 @@ static void mirror_test_invalidate(struct kunit *test)
 				    "page %lu", i);
 }
 
+/* One that must not block is refused, with nothing changed, or done at once. */
+static void mirror_test_nonblock(struct kunit *test)
+{
+	struct mmu_notifier_range range = { .event = MMU_NOTIFY_CLEAR };
+	struct mmu_interval_notifier_finish *finish = NULL;
+	struct test_device *device = test->priv;
+	const struct mmu_interval_notifier_ops *ops;
+	struct mmu_interval_notifier *sub;
+	struct hmm_mirror_piece *piece;
+	unsigned long addr, entry;
+
+	test_device_mirror(test, device);
+	addr = test_mmap(test, PAGE_SIZE, PROT_READ | PROT_WRITE);
+	test_write_word(test, addr, 1);
+	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_fault(&device->mirror, addr, 0));
+	entry = test_device_entry(device, addr);
+	KUNIT_ASSERT_NE(test, 0, entry);
+
+	range.mm = current->mm;
+	range.start = addr;
+	range.end = addr + PAGE_SIZE;
+	KUNIT_ASSERT_FALSE(test, mmu_notifier_range_blockable(&range));
+	piece = xa_load(&device->mirror.pieces, addr >> PMD_SHIFT);
+	KUNIT_ASSERT_NOT_NULL(test, piece);
+
+	sub = &piece->sub;
+	ops = sub->ops;
+
+	mutex_lock(&piece->update_lock);
+	KUNIT_EXPECT_FALSE(test, ops->invalidate_start(sub, &range,
+						       sub->invalidate_seq,
+						       &finish));
+	mutex_unlock(&piece->update_lock);
+	KUNIT_EXPECT_EQ(test, entry, test_device_entry(device, addr));
+
+	KUNIT_EXPECT_TRUE(test, ops->invalidate_start(sub, &range,
+						      sub->invalidate_seq,
+						      &finish));
+	KUNIT_EXPECT_NULL(test, finish);
+	KUNIT_EXPECT_EQ(test, 0, test_device_entry(device, addr));
+}
+
 /* A map operation that fails half way leaves nothing mapped. */
 static void mirror_test_map_error(struct kunit *test)
 {
@@ -221,6 +264,7 @@ static struct kunit_case mirror_test_cases[] = {
 	KUNIT_CASE(mirror_test_around),
 	KUNIT_CASE(mirror_test_dirty),
 	KUNIT_CASE(mirror_test_invalidate),
+	KUNIT_CASE(mirror_test_nonblock),
 	KUNIT_CASE(mirror_test_map_error),
 	KUNIT_CASE(mirror_test_unregister),
 	{}

@@ -155,16 +155,21 @@ check_sparse()
 
 check_bench()
 {
-	local dir=$HMM_BUILD/check/bench
+	local dir tree
 
-	rm -rf "$dir"
-	mkdir -p "$dir"
-	cp "$HMM_ROOT"/tools/hmm/bench/*.[ch] "$HMM_ROOT/tools/hmm/bench/Kbuild" "$dir"
-	kmake -C "$PRISTINE/debug" M="$dir" CC="$check_cc" --no-print-directory W=1 C=2 \
-		CHECK="$(sparse_command)" modules 2>&1 | tee "$dir/check.log"
-	judge_sparse "$dir/check.log" "$dir"
-	expect_none "remarks:" "$(grep -E '^[^ /]*\.[ch]:[0-9]+.*(warning|note): ' \
-		"$dir/check.log" || :)"
+	for tree in "$PRISTINE" "$PATCHED"; do
+		dir=$HMM_BUILD/check/bench-$(basename "$tree")
+		rm -rf "$dir"
+		mkdir -p "$dir"
+		cp "$HMM_ROOT"/tools/hmm/bench/{*.[ch],Kbuild} "$dir"
+		kmake -C "$tree/debug" M="$dir" CC="$check_cc" \
+			--no-print-directory W=1 C=2 CHECK="$(sparse_command)" \
+			modules 2>&1 | tee "$dir/check.log"
+		judge_sparse "$dir/check.log" "$dir"
+		expect_none "remarks:" "$(grep -E \
+			'^[^ /]*\.[ch]:[0-9]+.*(warning|note): ' \
+			"$dir/check.log" || :)"
+	done
 }
 
 # --- a whole kernel ----------------------------------------------------------

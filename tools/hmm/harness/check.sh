@@ -23,7 +23,7 @@ Runs the checks named, or all of them:
   shellcheck   shellcheck on every script
   module       our objects with W=1, the toolbox as modules
   sparse       our objects with C=2
-  bench        the benchmark's module with W=1 and C=2 on the unmodified kernel
+  bench        the benchmark's modules with W=1 and C=2 on both kernels
   thp          our objects without transparent huge pages
   private      our objects without DEVICE_PRIVATE
   numa         our objects without NUMA
@@ -49,7 +49,7 @@ sparse      sparse,gcc   overlay  check_sparse
 thp         gcc          overlay  check_thp
 private     gcc          overlay  check_private
 numa        gcc          overlay  check_numa
-bench       sparse,gcc   pristine check_bench
+bench       sparse,gcc   patched  check_bench
 builtin     gcc          patched  check_builtin
 size        gcc,size     patched  check_size
 "

@@ -4,6 +4,8 @@
  * invalidation of one range does to others and how often it flushes.
  */
 #define _GNU_SOURCE
+#include <linux/mman.h>
+
 #include "memory.h"
 
 #ifndef MADV_GUARD_INSTALL
@@ -467,6 +469,34 @@ TEST_F(range, one_flush)
 	EXPECT_EQ(1, after.flushes - before.flushes);
 	EXPECT_LE(4, after.invalidations - before.invalidations);
 	EXPECT_EQ(0, mapped(&self->dev, map, length, MAPPED));
+}
+
+/* A page larger than any leaf: it fills the largest ones. */
+TEST(gigantic_page)
+{
+	const size_t length = 1UL << 30, nr = length / page_size();
+	struct hmm_dmirror_prefetch result;
+	char *map, *last;
+	struct dmirror dev;
+
+	map = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+		   MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_1GB, -1, 0);
+	if (map == MAP_FAILED)
+		SKIP(return, "no page of 1 GiB");
+	OPEN_OR_SKIP(return, &dev, NONE, 0);
+	last = map + length - HUGE;
+	fill(map, HUGE, 1);
+	fill(last, HUGE, 2);
+	ASSERT_EQ(0, dmirror_prefetch(&dev, map, length,
+				      HMM_DMIRROR_PREFETCH_WRITE, &result));
+	EXPECT_EQ(nr, result.mapped);
+	EXPECT_EQ(nr, mapped(&dev, map, length, WRITE | LARGE));
+	ASSERT_EQ(0, dmirror_copy(&dev, map + length / 2, last, HUGE));
+	EXPECT_EQ(0, differences(map + length / 2, HUGE, 2));
+	EXPECT_EQ(0, differences(map, HUGE, 1));
+	ASSERT_EQ(0, munmap(map, length));
+	EXPECT_EQ(0, mapped(&dev, map, length, MAPPED));
+	dmirror_close(&dev);
 }
 
 TEST_HARNESS_MAIN
