@@ -6,6 +6,7 @@
  * without a lock, so that folio_free can be called from any context, and it
  * accepts back any part of what it handed out as one.
  */
+#include <linux/cgroup_dmem.h>
 #include <linux/export.h>
 #include <linux/genalloc.h>
 #include <linux/ioport.h>
@@ -34,9 +35,11 @@ static u64 hmm_devmem_used(struct hmm_devmem *devmem)
 /* Undo hmm_devmem_create() and what came after it but the unplug. */
 static void hmm_devmem_free(struct hmm_devmem *devmem)
 {
+	dmem_cgroup_unregister_region(devmem->region);
 	if (devmem->pool)
 		gen_pool_destroy(devmem->pool);
 	kvfree(devmem->resident);
+	kvfree(devmem->blocks);
 	if (devmem->res)
 		release_mem_region(devmem->res->start,
 				   resource_size(devmem->res));
@@ -47,6 +50,7 @@ static void hmm_devmem_free(struct hmm_devmem *devmem)
 
 static void hmm_devmem_unplug(struct hmm_devmem *devmem)
 {
+	hmm_debugfs_remove_devmem(devmem);
 	memunmap_pages(&devmem->pgmap);
 	hmm_devmem_free(devmem);
 	module_put(THIS_MODULE);
@@ -64,6 +68,7 @@ static void hmm_devmem_folio_free(struct folio *folio)
 	unsigned long nr = folio_nr_pages(folio);
 
 	clear_bit(hmm_devmem_index(devmem, &folio->page), devmem->resident);
+	dmem_cgroup_uncharge(folio->page.zone_device_data, nr << PAGE_SHIFT);
 	gen_pool_free(devmem->pool, PFN_PHYS(folio_pfn(folio)), nr << PAGE_SHIFT);
 	if (atomic_long_sub_and_test(nr, &devmem->refs))
 		queue_work(hmm_devmem_wq, &devmem->unplug);
@@ -108,24 +113,57 @@ static void hmm_devmem_set_state(struct hmm_devmem *devmem,
 	synchronize_srcu(&devmem->srcu);
 }
 
+/* Take references for pages in use. */
+static void hmm_devmem_count_used(struct hmm_devmem *devmem, unsigned int nr)
+{
+	long used = atomic_long_add_return(nr, &devmem->refs) - 1;
+	long peak = atomic_long_read(&devmem->peak);
+
+	while (used > peak &&
+	       !atomic_long_try_cmpxchg(&devmem->peak, &peak, used))
+		;
+}
+
+/*
+ * Charge a page to the caller's cgroup and make it ready for use.  0, -ENOSPC at
+ * the limit, or -ENOMEM.
+ */
+static int hmm_devmem_init_page(struct hmm_devmem *devmem, struct page *page)
+{
+	struct dmem_cgroup_pool_state *pool;
+	int err;
+
+	err = dmem_cgroup_try_charge(devmem->region, PAGE_SIZE, &pool, NULL);
+	if (err)
+		return err == -EAGAIN ? -ENOSPC : -ENOMEM;
+	zone_device_page_init(page, &devmem->pgmap, 0);
+	/* The accessors are for private pages only. */
+	page->zone_device_data = pool;
+	return 0;
+}
+
 /**
  * hmm_devmem_alloc_pages() - take page frames
  * @devmem: device memory
  * @nr: number of base pages wanted, at most HMM_PMD_PAGES
- * @pages: filled with order-0 pages, locked and with one reference each; their
- *	content is undefined, so clear it or overwrite it before use
+ * @pages: filled with order-0 pages, locked and with one reference each, charged to
+ *	the cgroup of the caller; their content is undefined, so clear it or
+ *	overwrite it before use
+ * @err: out, why there are no more for this caller: -ENOSPC at the limit of its
+ *	cgroup, -ENOMEM; otherwise 0
  *
  * Context: any sleeping context; between hmm_devmem_enter(@devmem,
  * HMM_DEVMEM_LIVE) and hmm_devmem_leave().
- * Return: number of pages taken, less than @nr if memory runs out.
+ * Return: number of pages taken, less than @nr if device memory runs out or @err.
  */
 unsigned int hmm_devmem_alloc_pages(struct hmm_devmem *devmem, unsigned int nr,
-				    struct page **pages)
+				    struct page **pages, int *err)
 {
 	unsigned int chunk = nr, done = 0, i;
 
+	*err = 0;
 	/* Few large searches of the pool instead of one for each page. */
-	while (done < nr && chunk) {
+	while (done < nr && chunk && !*err) {
 		unsigned long phys;
 
 		chunk = min(chunk, nr - done);
@@ -135,13 +173,18 @@ unsigned int hmm_devmem_alloc_pages(struct hmm_devmem *devmem, unsigned int nr,
 			continue;
 		}
 
-		atomic_long_add(chunk, &devmem->refs);
 		for (i = 0; i < chunk; i++) {
 			struct page *page = pfn_to_page(PHYS_PFN(phys) + i);
 
-			zone_device_page_init(page, &devmem->pgmap, 0);
+			*err = hmm_devmem_init_page(devmem, page);
+			if (*err)
+				break;
 			pages[done++] = page;
 		}
+		hmm_devmem_count_used(devmem, i);
+		if (i < chunk)
+			gen_pool_free(devmem->pool, phys + PFN_PHYS(i),
+				      (size_t)(chunk - i) << PAGE_SHIFT);
 	}
 	return done;
 }
@@ -162,7 +205,7 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_devmem_free_pages);
 static int hmm_devmem_check_desc(const struct hmm_devmem_desc *desc)
 {
 	if (!desc->ops || !desc->ops->copy || !desc->ops->clear ||
-	    !desc->owner || !desc->name)
+	    !desc->owner || !desc->name || !*desc->name)
 		return -EINVAL;
 	if (desc->nid != NUMA_NO_NODE &&
 	    (desc->nid < 0 || desc->nid >= MAX_NUMNODES ||
@@ -189,7 +232,23 @@ static struct hmm_devmem *hmm_devmem_create(const struct hmm_devmem_desc *desc)
 	}
 	atomic_long_set(&devmem->refs, 1);
 	INIT_WORK(&devmem->unplug, hmm_devmem_unplug_work);
+	spin_lock_init(&devmem->lru_lock);
+	INIT_LIST_HEAD(&devmem->lru);
 	return devmem;
+}
+
+/* Let the dmem controller know the memory, by the driver's name for it. */
+static int hmm_devmem_register_region(struct hmm_devmem *devmem, u64 size)
+{
+	const struct dmem_cgroup_init init = { .size = size };
+	struct dmem_cgroup_region *region;
+
+	region = dmem_cgroup_register_region(&init, "hmm/%s",
+					     devmem->desc.name);
+	if (IS_ERR(region))
+		return -ENOMEM;
+	devmem->region = region;
+	return 0;
 }
 
 /* Give struct pages to the first @size bytes of what @devmem has claimed. */
@@ -197,6 +256,7 @@ static int hmm_devmem_plug(struct hmm_devmem *devmem, u64 size,
 			   enum memory_type type)
 {
 	phys_addr_t start = devmem->res->start;
+	unsigned long nr_blocks = size / HMM_DEVMEM_BLOCK_SIZE, i;
 	int nid = devmem->desc.nid;
 	void *addr;
 
@@ -205,7 +265,12 @@ static int hmm_devmem_plug(struct hmm_devmem *devmem, u64 size,
 		return -ENOMEM;
 	devmem->resident = kvcalloc(BITS_TO_LONGS(size >> PAGE_SHIFT),
 				    sizeof(long), GFP_KERNEL);
-	if (!devmem->resident)
+	devmem->blocks = kvmalloc_objs(*devmem->blocks, nr_blocks, GFP_KERNEL);
+	if (!devmem->resident || !devmem->blocks)
+		return -ENOMEM;
+	for (i = 0; i < nr_blocks; i++)
+		INIT_LIST_HEAD(&devmem->blocks[i].lru);
+	if (hmm_devmem_register_region(devmem, size))
 		return -ENOMEM;
 
 	devmem->pgmap.type = type;
@@ -218,6 +283,7 @@ static int hmm_devmem_plug(struct hmm_devmem *devmem, u64 size,
 	addr = memremap_pages(&devmem->pgmap, nid);
 	if (!IS_ERR(addr)) {
 		__module_get(THIS_MODULE);
+		hmm_debugfs_add_devmem(devmem);
 		return 0;
 	}
 	/* What is not want of memory is a range that the core refuses. */
@@ -228,6 +294,9 @@ static int hmm_devmem_plug(struct hmm_devmem *devmem, u64 size,
  * hmm_devmem_add() - hotplug device memory that the CPU cannot address
  * @desc: the driver's side; copied
  * @size: bytes, a multiple of 2 MiB
+ *
+ * Pages in use are charged to the cgroup of whoever called hmm_migrate_to_device(),
+ * in the dmem controller's region "hmm/" and the name in @desc.
  *
  * Gives the memory struct pages at a free physical address range, which no
  * device decodes.  After "mm/hmm: heterogeneous memory management" v25,
@@ -317,10 +386,11 @@ struct hmm_devmem *hmm_devmem_add_resource(const struct hmm_devmem_desc *desc,
 	if (IS_ERR(devmem))
 		return devmem;
 
-	err = -EBUSY;
 	devmem->res = request_mem_region(res->start, size, devmem->desc.name);
 	if (devmem->res)
 		err = hmm_devmem_plug(devmem, size, MEMORY_DEVICE_COHERENT);
+	else
+		err = -EBUSY;
 	if (err) {
 		hmm_devmem_free(devmem);
 		return ERR_PTR(err);
@@ -330,32 +400,10 @@ struct hmm_devmem *hmm_devmem_add_resource(const struct hmm_devmem_desc *desc,
 EXPORT_SYMBOL_GPL(hmm_devmem_add_resource);
 
 /**
- * hmm_devmem_evict() - bring pages back to RAM, whoever owns them
- * @devmem: device memory
- * @nr_pages: how many base pages to bring back; ULONG_MAX for all
- * @timeout_ms: give up after so many milliseconds
- *
- * Works by page frame and takes no mmap_lock.  Pages that somebody holds or
- * that are on the move are tried again until the time is over.
- *
- * Context: process context, may sleep, no folio lock held.
- * Return: number of base pages brought back, less than @nr_pages if there are
- * no more, if RAM or time runs out, if the device fails to copy, if the devmem
- * is being removed or if a fatal signal arrives.
- */
-unsigned long hmm_devmem_evict(struct hmm_devmem *devmem,
-			       unsigned long nr_pages, unsigned int timeout_ms)
-{
-	return hmm_migrate_evict(devmem, nr_pages,
-				 jiffies + msecs_to_jiffies(timeout_ms),
-				 HMM_DEVMEM_LIVE);
-}
-EXPORT_SYMBOL_GPL(hmm_devmem_evict);
-
-/**
  * hmm_devmem_remove() - unplug device memory
  * @devmem: device memory; must not be used after the call
  * @timeout_ms: how long to try to bring pages back to RAM, in milliseconds
+ * @result: out, what was brought back and why others were not; may be NULL
  *
  * Stops allocation, evicts all pages, detaches the driver and unplugs the
  * memory.  Cannot fail: when it returns no operation of the driver runs or will
@@ -364,18 +412,21 @@ EXPORT_SYMBOL_GPL(hmm_devmem_evict);
  * last of them is freed.  Unregister the mirrors of the same owner first.
  *
  * Context: process context, may sleep, no lock held that a driver operation or
- * a page fault takes.  Waits beyond @timeout_ms only for driver operations that
- * run already.
+ * a page fault takes.  The caller sees to it that no other call with @devmem is in
+ * progress; what comes by way of pages, as CPU faults, is no such call.  Waits beyond
+ * @timeout_ms only for driver operations that run already.
  * Return:
  * * 0 - all pages were brought back, the memory is unplugged
  * * -EBUSY - pages were left behind
  */
-int hmm_devmem_remove(struct hmm_devmem *devmem, unsigned int timeout_ms)
+int hmm_devmem_remove(struct hmm_devmem *devmem, unsigned int timeout_ms,
+		      struct hmm_devmem_evict_result *result)
 {
+	struct hmm_devmem_evict_result unwanted;
+
 	hmm_devmem_set_state(devmem, HMM_DEVMEM_DRAINING);
-	hmm_migrate_evict(devmem, ULONG_MAX,
-			  jiffies + msecs_to_jiffies(timeout_ms),
-			  HMM_DEVMEM_DRAINING);
+	hmm_evict(devmem, ULONG_MAX, U64_MAX,
+		  jiffies + msecs_to_jiffies(timeout_ms), HMM_DEVMEM_DRAINING, result ?: &unwanted);
 	hmm_devmem_set_state(devmem, HMM_DEVMEM_DETACHED);
 	/* The next device may have the same owner; what is left is not its. */
 	WRITE_ONCE(devmem->pgmap.owner, devmem);
@@ -457,8 +508,11 @@ void hmm_devmem_get_stats(struct hmm_devmem *devmem,
 {
 	stats->total = hmm_devmem_nr_pages(devmem);
 	stats->used = hmm_devmem_used(devmem);
+	stats->peak = atomic_long_read(&devmem->peak);
 	stats->migrated_in = atomic64_read(&devmem->migrated_in);
 	stats->migrated_out = atomic64_read(&devmem->migrated_out);
+	stats->evicted = atomic64_read(&devmem->evicted);
+	stats->failed = atomic64_read(&devmem->failed);
 	stats->cpu_faults = atomic64_read(&devmem->cpu_faults);
 }
 EXPORT_SYMBOL_GPL(hmm_devmem_get_stats);

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Eviction of device memory: by page frame, whoever maps it, without mmap_lock.
+ *
+ * Victims are blocks, the one that was used longest ago first.  An eviction moves
+ * a block that it works on to a list of its own, so that others try other blocks;
+ * a use of the block meanwhile moves it back, to the young end, where this round
+ * of the eviction does not come.
  */
+#include <linux/export.h>
 #include <linux/jiffies.h>
 #include <linux/migrate.h>
 #include <linux/sched/signal.h>
@@ -9,114 +15,525 @@
 
 #include "internal.h"
 
-/* One step of eviction: the page frames in @m->src, whoever maps them. */
-static unsigned long hmm_migrate_evict_step(struct hmm_migration *m,
-					    unsigned long nr, int *err)
+/**
+ * struct hmm_eviction - an eviction on its way
+ * @devmem: device memory
+ * @m: working memory
+ * @deadline: in jiffies
+ * @removing: the memory is being removed: no veto, and no signal ends it
+ * @worst: the last state of @devmem that is good enough
+ * @before: only blocks that were not used since, by &hmm_devmem.clock
+ * @round_before: the same for this round
+ * @tried: blocks of this round; under &hmm_devmem.lru_lock
+ * @result: what the caller gets; what stayed is that of the round before
+ * @round: this round's
+ */
+struct hmm_eviction {
+	struct hmm_devmem *devmem;
+	struct hmm_migration *m;
+	unsigned long deadline;
+	bool removing;
+	enum hmm_devmem_state worst;
+	u64 before;
+	u64 round_before;
+	struct list_head tried;
+	struct hmm_devmem_evict_result *result;
+	struct hmm_devmem_evict_result round;
+};
+
+static unsigned long hmm_block_index(const struct hmm_devmem *devmem,
+				     const struct hmm_devmem_block *block)
 {
-	unsigned long moved;
-	int ret;
+	return (block - devmem->blocks) * HMM_DEVMEM_BLOCK_PAGES;
+}
+
+/* Page @index is in use: its block is the youngest now. */
+void hmm_devmem_touch_index(struct hmm_devmem *devmem, unsigned long index)
+{
+	struct hmm_devmem_block *block =
+		&devmem->blocks[index / HMM_DEVMEM_BLOCK_PAGES];
+
+	guard(spinlock_irqsave)(&devmem->lru_lock);
+	block->used = ++devmem->clock;
+	list_move_tail(&block->lru, &devmem->lru);
+}
+
+/* What is used from now on has a later time. */
+u64 hmm_devmem_clock(struct hmm_devmem *devmem)
+{
+	guard(spinlock_irqsave)(&devmem->lru_lock);
+	return devmem->clock;
+}
+
+/**
+ * hmm_devmem_touch() - report that the device has used pages
+ * @devmem: device memory
+ * @pfn: page frame number of a page in it
+ * @nr_pages: base pages from there on
+ *
+ * Eviction takes what was migrated in or touched longest ago first, in blocks of
+ * 2 MiB.
+ *
+ * Context: any.
+ */
+void hmm_devmem_touch(struct hmm_devmem *devmem, unsigned long pfn,
+		      unsigned long nr_pages)
+{
+	unsigned long index = pfn - PHYS_PFN(devmem->pgmap.range.start);
+	unsigned long total = hmm_devmem_nr_pages(devmem), end, next;
+
+	if (index >= total)
+		return;
+	end = index + min(nr_pages, total - index);
+	for (; index < end; index = next) {
+		next = round_down(index, HMM_DEVMEM_BLOCK_PAGES) +
+		       HMM_DEVMEM_BLOCK_PAGES;
+		/* What holds nothing is no victim. */
+		if (find_next_bit(devmem->resident, min(next, total), index) <
+		    min(next, total))
+			hmm_devmem_touch_index(devmem, index);
+	}
+}
+EXPORT_SYMBOL_GPL(hmm_devmem_touch);
+
+/* Take the oldest block; NULL if this round has tried all.  Empty ones go. */
+static struct hmm_devmem_block *hmm_evict_next_block(struct hmm_eviction *e)
+{
+	struct hmm_devmem *devmem = e->devmem;
+	struct hmm_devmem_block *block;
+
+	guard(spinlock_irqsave)(&devmem->lru_lock);
+	while ((block = list_first_entry_or_null(&devmem->lru,
+						 struct hmm_devmem_block, lru))) {
+		unsigned long index = hmm_block_index(devmem, block);
+		unsigned long end = index + HMM_DEVMEM_BLOCK_PAGES;
+
+		if (block->used > e->round_before)
+			return NULL;
+		if (find_next_bit(devmem->resident, end, index) < end) {
+			list_move_tail(&block->lru, &e->tried);
+			break;
+		}
+		list_del_init(&block->lru);
+	}
+	return block;
+}
+
+/* Not all of the block was tried: unless it was used now it stays the oldest. */
+static void hmm_evict_return_block(struct hmm_eviction *e,
+				   struct hmm_devmem_block *block)
+{
+	guard(spinlock_irqsave)(&e->devmem->lru_lock);
+	if (list_is_last(&block->lru, &e->tried))
+		list_move(&block->lru, &e->devmem->lru);
+}
+
+/* Give back what was tried, in its order, and begin a new round. */
+static void hmm_evict_return_tried(struct hmm_eviction *e)
+{
+	guard(spinlock_irqsave)(&e->devmem->lru_lock);
+	list_splice_init(&e->tried, &e->devmem->lru);
+	e->round_before = min(e->before, e->devmem->clock);
+}
+
+/* Tell why pages of a step stayed; @chosen of them had a destination. */
+static void hmm_evict_count(struct hmm_eviction *e, unsigned long nr,
+			    unsigned long chosen, unsigned long no_ram,
+			    int copy_err, unsigned long moved)
+{
+	unsigned long copied = 0, i;
+
+	for (i = 0; i < nr; i++)
+		copied += !!e->m->dst[i];
+	e->round.evicted += moved;
+	e->round.no_ram += no_ram;
+	if (copy_err == -ENOMEM)
+		e->round.no_ram += chosen - copied;
+	else
+		e->round.failed += chosen - copied;
+	/* Not collected, held, or refused by the core after the copy. */
+	e->round.busy += nr - chosen - no_ram + copied - moved;
+	atomic64_add(moved, &e->devmem->evicted);
+}
+
+/* One step: the page frames in @m->src, whoever maps them. */
+static int hmm_evict_step(struct hmm_eviction *e, unsigned long nr)
+{
+	unsigned long chosen = 0, no_ram = 0, moved, i;
+	struct hmm_migration *m = e->m;
+	int err, copy_err;
 
 	memset(m->dst, 0, nr * sizeof(*m->dst));
 	migrate_device_pfns(m->src, nr);
 
-	*err = hmm_migrate_choose_ram(m, nr, NULL);
-	ret = hmm_migrate_fill_ram(m, nr);
-	if (ret)
-		*err = ret;
+	err = hmm_migrate_choose_ram(m, nr, NULL);
+	for (i = 0; i < nr; i++) {
+		if (m->dst[i]) {
+			chosen++;
+			no_ram = 0;
+		} else if (err && (m->src[i] & MIGRATE_PFN_MIGRATE)) {
+			no_ram++;
+		}
+	}
+	copy_err = hmm_migrate_fill_ram(m, nr);
 
 	migrate_device_pages(m->src, m->dst, nr);
 	moved = hmm_migrate_book_ram(m, nr);
+	hmm_evict_count(e, nr, chosen, no_ram, copy_err, moved);
 	migrate_device_finalize(m->src, m->dst, nr);
-	return moved;
+	return copy_err ? copy_err : err;
 }
 
-/* Is it time to give up?  A devmem that is being removed minds no signal. */
-static bool hmm_evict_expired(unsigned long deadline, bool removing)
+/* Is it time to give up?  0, -ETIME or -EINTR. */
+static int hmm_evict_expired(const struct hmm_eviction *e)
 {
-	return time_after(jiffies, deadline) ||
-	       (!removing && fatal_signal_pending(current));
+	if (time_after(jiffies, e->deadline))
+		return -ETIME;
+	return !e->removing && fatal_signal_pending(current) ? -EINTR : 0;
 }
 
-/* Evict the @nr pages in @m->reserved. */
-static unsigned long hmm_migrate_evict_pages(struct hmm_migration *m,
-					     unsigned long nr,
-					     unsigned long deadline,
-					     bool removing, int *err)
+/* Evict the @nr pages in @m->reserved.  Returns 0, -ENOMEM or -EIO. */
+static int hmm_evict_pages(struct hmm_eviction *e, unsigned long nr)
 {
-	unsigned long moved, i;
+	struct hmm_devmem_evict_result before = e->round;
+	struct hmm_migration *m = e->m;
+	unsigned long evicted, i;
+	int err;
 
 	for (i = 0; i < nr; i++)
 		m->src[i] = page_to_pfn(m->reserved[i]);
-	moved = hmm_migrate_evict_step(m, nr, err);
-	if (*err != -EIO || nr == 1)
-		return moved;
+	err = hmm_evict_step(e, nr);
+	if (err != -EIO || nr == 1 || hmm_evict_expired(e))
+		return err;
 
-	/* One bad page must not keep the others. */
-	for (i = 0; i < nr && *err != -ENOMEM; i++) {
-		if (hmm_evict_expired(deadline, removing))
-			break;
+	/* One bad page must not keep the others: what stayed is tried again. */
+	evicted = e->round.evicted;
+	e->round = before;
+	e->round.evicted = evicted;
+	for (i = 0; i < nr; i++) {
+		if (!test_bit(hmm_devmem_index(e->devmem, m->reserved[i]),
+			      e->devmem->resident))
+			continue;
 		m->src[0] = page_to_pfn(m->reserved[i]);
-		moved += hmm_migrate_evict_step(m, 1, err);
+		err = hmm_evict_step(e, 1);
+		if (err == -ENOMEM || hmm_evict_expired(e))
+			break;
 	}
-	return moved;
+	return err;
 }
 
 /*
- * Evict @nr_pages, beginning where the last eviction ended.  Goes round until
- * enough is evicted, nothing is in use, the time is over or the devmem leaves
- * the state @worst.  A devmem that is being removed does not give up early.
+ * Evict at most @wanted pages from *@index on, at most a block; *@index is how far
+ * it came, @end if no page is left before that.
+ * Returns 0, -ENODEV, -ENOMEM, or -EIO if some could not be copied.
  */
-unsigned long hmm_migrate_evict(struct hmm_devmem *devmem,
-				unsigned long nr_pages, unsigned long deadline,
-				enum hmm_devmem_state worst)
+static int hmm_evict_part(struct hmm_eviction *e, unsigned long *index,
+			  unsigned long end, unsigned long wanted)
 {
-	unsigned long total = hmm_devmem_nr_pages(devmem);
-	unsigned long base = PHYS_PFN(devmem->pgmap.range.start);
-	bool removing = worst != HMM_DEVMEM_LIVE;
-	unsigned long evicted = 0, round_evicted = 0;
-	struct hmm_migration *m;
+	struct hmm_devmem *devmem = e->devmem;
+	unsigned long base = PHYS_PFN(devmem->pgmap.range.start), nr = 0;
+	int idx, err = 0;
+
+	if (!hmm_devmem_enter(devmem, e->worst, &idx))
+		return -ENODEV;
+	while (nr < min(wanted, e->m->max)) {
+		*index = find_next_bit(devmem->resident, end, *index);
+		if (*index >= end)
+			break;
+		e->m->reserved[nr++] = pfn_to_page(base + (*index)++);
+	}
+	if (nr)
+		err = hmm_evict_pages(e, nr);
+	hmm_devmem_leave(devmem, idx);
+	*index = find_next_bit(devmem->resident, end, *index);
+	return err;
+}
+
+/* May the block be evicted?  What stays for that reason is counted. */
+static bool hmm_evict_allowed(struct hmm_eviction *e, unsigned long index)
+{
+	struct hmm_devmem *devmem = e->devmem;
+	unsigned long end = index + HMM_DEVMEM_BLOCK_PAGES, i = index;
+	bool allowed = true;
 	int idx;
 
-	m = hmm_migration_alloc(HMM_PMD_PAGES);
-	if (!m)
-		m = hmm_migration_alloc(1);
-	if (!m)
-		return 0;
-
-	while (evicted < nr_pages && atomic_long_read(&devmem->refs) > 1) {
-		unsigned long index = READ_ONCE(devmem->evict_cursor);
-		unsigned long wanted = min(m->max, nr_pages - evicted);
-		unsigned long nr = 0, moved = 0;
-		int err = 0;
-
-		if (!hmm_devmem_enter(devmem, worst, &idx))
-			break;
-		while (nr < wanted) {
-			index = find_next_bit(devmem->resident, total, index);
-			if (index >= total)
-				break;
-			m->reserved[nr++] = pfn_to_page(base + index++);
-		}
-		if (nr)
-			moved = hmm_migrate_evict_pages(m, nr, deadline,
-							removing, &err);
+	if (e->removing || !devmem->desc.ops->may_evict)
+		return true;
+	if (hmm_devmem_enter(devmem, e->worst, &idx)) {
+		allowed = devmem->desc.ops->may_evict(devmem,
+						      (u64)index << PAGE_SHIFT,
+						      HMM_DEVMEM_BLOCK_SIZE);
 		hmm_devmem_leave(devmem, idx);
+	}
+	if (!allowed)
+		for_each_set_bit_from(i, devmem->resident, end)
+			e->round.kept++;
+	return allowed;
+}
 
-		evicted += moved;
-		round_evicted += moved;
-		WRITE_ONCE(devmem->evict_cursor, index < total ? index : 0);
-		if (hmm_evict_expired(deadline, removing) ||
-		    (!removing && err == -ENOMEM))
+/* Evict the oldest block, at most @wanted pages of it. */
+static int hmm_evict_block(struct hmm_eviction *e,
+			   struct hmm_devmem_block *block, unsigned long wanted)
+{
+	unsigned long index = hmm_block_index(e->devmem, block);
+	unsigned long end = index + HMM_DEVMEM_BLOCK_PAGES;
+	unsigned long enough = e->round.evicted + wanted;
+	int err = 0;
+
+	if (!hmm_evict_allowed(e, index))
+		return 0;
+	while (index < end && e->round.evicted < enough) {
+		err = hmm_evict_part(e, &index, end,
+				     enough - e->round.evicted);
+		/* A page that cannot be copied is passed over. */
+		if (err == -ENODEV || err == -ENOMEM)
+			return err;
+		if (err && hmm_evict_expired(e))
 			break;
+	}
+	if (index < end)
+		hmm_evict_return_block(e, block);
+	return 0;
+}
 
-		if (index >= total) {
+/* The eviction gave up: what it did not come to in this round stayed, too. */
+static void hmm_evict_count_untried(struct hmm_eviction *e, unsigned long first,
+				    unsigned long end)
+{
+	unsigned long stayed = e->round.kept + e->round.busy +
+			       e->round.no_ram + e->round.failed;
+	unsigned long left = 0;
+
+	for_each_set_bit_from(first, e->devmem->resident, end)
+		left++;
+	if (left > stayed)
+		e->round.untried = left - stayed;
+}
+
+/* Does the driver keep all that is left? */
+static bool hmm_evict_all_kept(const struct hmm_eviction *e)
+{
+	return e->round.kept && !e->round.evicted &&
+	       e->round.kept >= bitmap_weight(e->devmem->resident,
+					      hmm_devmem_nr_pages(e->devmem));
+}
+
+/* The round is over: it says what stayed. */
+static void hmm_evict_end_round(struct hmm_eviction *e)
+{
+	unsigned long evicted = e->result->evicted + e->round.evicted;
+
+	*e->result = e->round;
+	e->result->evicted = evicted;
+	e->round = (struct hmm_devmem_evict_result){};
+}
+
+static int hmm_evict_init(struct hmm_eviction *e, struct hmm_devmem *devmem,
+			  u64 before, unsigned long deadline, enum hmm_devmem_state worst,
+			  struct hmm_devmem_evict_result *result)
+{
+	*e = (struct hmm_eviction){
+		.devmem = devmem,
+		.before = before,
+		.deadline = deadline,
+		.worst = worst,
+		.removing = worst != HMM_DEVMEM_LIVE,
+		.result = result,
+	};
+	INIT_LIST_HEAD(&e->tried);
+	hmm_evict_return_tried(e);
+	*result = (struct hmm_devmem_evict_result){};
+	e->m = hmm_migration_alloc(HMM_DEVMEM_BLOCK_PAGES);
+	if (!e->m)
+		e->m = hmm_migration_alloc(1);
+	return e->m ? 0 : -ENOMEM;
+}
+
+/**
+ * hmm_evict() - bring pages back to RAM, those that were used longest ago first
+ * @devmem: device memory
+ * @nr_pages: how many base pages; ULONG_MAX for all
+ * @before: only what was not used since then, by hmm_devmem_clock(); U64_MAX for
+ *	all, and then until nothing is in use
+ * @deadline: in jiffies
+ * @worst: the last state of @devmem that is good enough; one beyond
+ *	%HMM_DEVMEM_LIVE stands for a removal
+ * @result: filled
+ *
+ * Goes round until enough is evicted, nothing is left, the time is over or, but
+ * for a removal, RAM has run out.
+ *
+ * Context: process context, may sleep, no folio lock held.
+ * Return: 0, or a negative errno as from hmm_devmem_evict().
+ */
+int hmm_evict(struct hmm_devmem *devmem, unsigned long nr_pages, u64 before,
+	      unsigned long deadline, enum hmm_devmem_state worst,
+	      struct hmm_devmem_evict_result *result)
+{
+	struct hmm_eviction e;
+	int err;
+
+	err = hmm_evict_init(&e, devmem, before, deadline, worst, result);
+	if (err)
+		return err;
+
+	while (nr_pages && atomic_long_read(&devmem->refs) > 1) {
+		struct hmm_devmem_block *block = hmm_evict_next_block(&e);
+
+		/* All was used since. */
+		if (!block && before != U64_MAX && list_empty(&e.tried))
+			break;
+		if (block) {
+			err = hmm_evict_block(&e, block, nr_pages -
+					      result->evicted - e.round.evicted);
+		} else {
 			/* Whoever holds what is left needs time to let go. */
-			if (!round_evicted)
+			if (!e.round.evicted)
 				schedule_timeout_uninterruptible(1);
-			round_evicted = 0;
+			err = hmm_evict_all_kept(&e) ? -EBUSY :
+						       hmm_evict_expired(&e);
+			if (err)
+				break;
+			hmm_evict_end_round(&e);
+			hmm_evict_return_tried(&e);
 		}
+		if (err == -ENODEV || (err == -ENOMEM && !e.removing))
+			break;
+		err = 0;
+		if (result->evicted + e.round.evicted >= nr_pages)
+			break;
+		/* At the end of a round it is known what stayed: see there. */
+		if (block)
+			err = hmm_evict_expired(&e);
+		if (err)
+			break;
 		cond_resched();
 	}
-	kvfree(m);
-	return evicted;
+	hmm_evict_return_tried(&e);
+	if (err) {
+		hmm_evict_count_untried(&e, 0, hmm_devmem_nr_pages(devmem));
+		hmm_evict_end_round(&e);
+	} else {
+		*result = (struct hmm_devmem_evict_result){
+			.evicted = result->evicted + e.round.evicted };
+	}
+	kvfree(e.m);
+	return err;
 }
+
+/*
+ * Evict so many pages for a migration, but none that was used since it began.
+ * Returns 0 if there is some room now, or the errno of the migration.
+ */
+int hmm_evict_for_room(struct hmm_devmem *devmem, unsigned long nr_pages,
+		       u64 before, unsigned int timeout_ms)
+{
+	struct hmm_devmem_evict_result result;
+	int err;
+
+	err = hmm_evict(devmem, nr_pages, before,
+			jiffies + msecs_to_jiffies(timeout_ms),
+			HMM_DEVMEM_LIVE, &result);
+	if (result.evicted)
+		return 0;
+	return !err || err == -ETIME || err == -EBUSY ? -ENOSPC : err;
+}
+
+/**
+ * hmm_devmem_evict() - bring pages back to RAM, whoever owns them
+ * @devmem: device memory
+ * @nr_pages: how many base pages to bring back; ULONG_MAX for all
+ * @timeout_ms: give up after so many milliseconds
+ * @result: filled
+ *
+ * Takes the blocks of 2 MiB whose pages were migrated in or touched
+ * (hmm_devmem_touch()) longest ago first, as far as the may_evict operation
+ * allows.  Works by page frame and takes no mmap_lock.  Pages that somebody holds
+ * or that are on the move are tried again until the time is over.
+ *
+ * Context: process context, may sleep, no folio lock held.
+ * Return: 0 if so many were brought back or none is left, or:
+ * * -EBUSY - the driver keeps all that is left
+ * * -ETIME - the time is over
+ * * -ENOMEM - RAM ran out
+ * * -ENODEV - the memory is being removed
+ * * -EINTR - a fatal signal arrived
+ */
+int hmm_devmem_evict(struct hmm_devmem *devmem, unsigned long nr_pages,
+		     unsigned int timeout_ms,
+		     struct hmm_devmem_evict_result *result)
+{
+	return hmm_evict(devmem, nr_pages, U64_MAX,
+			 jiffies + msecs_to_jiffies(timeout_ms),
+			 HMM_DEVMEM_LIVE, result);
+}
+EXPORT_SYMBOL_GPL(hmm_devmem_evict);
+
+/**
+ * hmm_devmem_evict_range() - bring the pages of a range of device memory to RAM
+ * @devmem: device memory
+ * @offset: first byte, from the start of the device memory, page aligned
+ * @size: bytes, a multiple of PAGE_SIZE
+ * @timeout_ms: give up after so many milliseconds
+ * @result: filled
+ *
+ * For a driver that chooses the victims itself.  The may_evict operation is not
+ * asked.  Does not keep others from moving pages in.
+ *
+ * Context: as hmm_devmem_evict().
+ * Return: 0 if no page of the range is in use by a process, or:
+ * * -EINVAL - the range is empty, misaligned or not within the memory
+ * * -ETIME - the time is over
+ * * -ENOMEM - RAM ran out
+ * * -ENODEV - the memory is being removed
+ * * -EINTR - a fatal signal arrived
+ */
+int hmm_devmem_evict_range(struct hmm_devmem *devmem, u64 offset, u64 size,
+			   unsigned int timeout_ms,
+			   struct hmm_devmem_evict_result *result)
+{
+	u64 total = (u64)hmm_devmem_nr_pages(devmem) << PAGE_SHIFT;
+	unsigned long first, end, index;
+	struct hmm_eviction e;
+	int err;
+
+	*result = (struct hmm_devmem_evict_result){};
+	if (!size || !PAGE_ALIGNED(offset | size) || offset >= total ||
+	    size > total - offset)
+		return -EINVAL;
+	first = offset >> PAGE_SHIFT;
+	end = (offset + size) >> PAGE_SHIFT;
+	err = hmm_evict_init(&e, devmem, U64_MAX,
+			     jiffies + msecs_to_jiffies(timeout_ms),
+			     HMM_DEVMEM_LIVE, result);
+	if (err)
+		return err;
+
+	for (;;) {
+		for (index = first; index < end && !err; ) {
+			err = hmm_evict_part(&e, &index, end, ULONG_MAX);
+			if (!err || err == -EIO)
+				err = hmm_evict_expired(&e);
+			cond_resched();
+		}
+		if (find_next_bit(devmem->resident, end, first) >= end) {
+			err = 0;
+			break;
+		}
+		if (err)
+			break;
+		/* Whoever holds what is left needs time to let go. */
+		if (!e.round.evicted)
+			schedule_timeout_uninterruptible(1);
+		hmm_evict_end_round(&e);
+	}
+	if (err)
+		hmm_evict_count_untried(&e, first, end);
+	else
+		e.round = (struct hmm_devmem_evict_result){
+			.evicted = e.round.evicted };
+	hmm_evict_end_round(&e);
+	kvfree(e.m);
+	return err;
+}
+EXPORT_SYMBOL_GPL(hmm_devmem_evict_range);

@@ -117,14 +117,19 @@ static bool hmm_migrate_committed(struct hmm_migration *m, unsigned long i)
 	return m->dst[i] && (m->src[i] & MIGRATE_PFN_MIGRATE);
 }
 
-/* Choose destinations in device memory; false if there are too few. */
-static bool hmm_migrate_choose_device(struct hmm_migration *m,
-				      unsigned long npages,
-				      unsigned int nr_reserved)
+/*
+ * Choose destinations in device memory.  Returns how many of the step's first
+ * pages are settled, less than @npages if @missing more would have been needed.
+ */
+static unsigned long hmm_migrate_choose_device(struct hmm_migration *m,
+					       unsigned long npages,
+					       unsigned int nr_reserved,
+					       unsigned long *missing)
 {
+	unsigned long settled = npages, i;
 	unsigned int taken = 0;
-	bool enough = true;
-	unsigned long i;
+
+	*missing = 0;
 
 	for (i = 0; i < npages; i++) {
 		struct page *src = migrate_pfn_to_page(m->src[i]);
@@ -140,8 +145,9 @@ static bool hmm_migrate_choose_device(struct hmm_migration *m,
 			    folio_test_ksm(page_folio(src))))
 			continue;
 		if (taken == nr_reserved) {
-			enough = false;
-			break;
+			settled = min(settled, i);
+			++*missing;
+			continue;
 		}
 		dst = m->reserved[taken++];
 		m->dst[i] = migrate_pfn(page_to_pfn(dst));
@@ -154,7 +160,7 @@ static bool hmm_migrate_choose_device(struct hmm_migration *m,
 	}
 
 	hmm_devmem_free_pages(m->reserved + taken, nr_reserved - taken);
-	return enough;
+	return settled;
 }
 
 /* Copy and clear at the same time; drop the destinations that failed. */
@@ -164,7 +170,7 @@ static int hmm_migrate_fill_device(struct hmm_devmem *devmem,
 	const struct hmm_devmem_ops *ops = devmem->desc.ops;
 	struct hmm_devmem_batch copy, clear;
 	int copy_err = 0, clear_err = 0;
-	unsigned long i;
+	unsigned long i, failed = 0;
 
 	hmm_batch_init(&copy, DMA_TO_DEVICE, m->copies, m->nr_copies);
 	hmm_batch_init(&clear, DMA_TO_DEVICE, m->clears, m->nr_clears);
@@ -184,28 +190,64 @@ static int hmm_migrate_fill_device(struct hmm_devmem *devmem,
 	for (i = 0; i < npages; i++) {
 		bool has_src = migrate_pfn_to_page(m->src[i]);
 
-		if (m->dst[i] && (has_src ? copy_err : clear_err))
+		if (m->dst[i] && (has_src ? copy_err : clear_err)) {
 			hmm_migrate_drop_dst(m, i);
+			failed++;
+		}
 	}
+	if (copy_err == -EIO || clear_err == -EIO)
+		atomic64_add(failed, &devmem->failed);
 	return copy_err ? copy_err : clear_err;
 }
 
-/* One step of at most one page table and within one VMA. */
+/* Note that the committed pages are the device's; their blocks are in use. */
+static void hmm_migrate_book_device(struct hmm_devmem *devmem,
+				    struct hmm_migration *m,
+				    unsigned long npages, unsigned long *moved,
+				    unsigned long *filled)
+{
+	unsigned long i, last_block = ULONG_MAX;
+
+	for (i = 0; i < npages; i++) {
+		unsigned long index;
+
+		if (!hmm_migrate_committed(m, i))
+			continue;
+		index = hmm_devmem_index(devmem, migrate_pfn_to_page(m->dst[i]));
+		set_bit(index, devmem->resident);
+		if (index / HMM_DEVMEM_BLOCK_PAGES != last_block)
+			hmm_devmem_touch_index(devmem, index);
+		last_block = index / HMM_DEVMEM_BLOCK_PAGES;
+		if (migrate_pfn_to_page(m->src[i]))
+			++*moved;
+		else
+			++*filled;
+	}
+	atomic64_add(*moved + *filled, &devmem->migrated_in);
+}
+
+/*
+ * One step of at most one page table and within one VMA.  &migrate_vma.end is how
+ * far it came, for want of room not to the end; @missing: if pages of others were
+ * evicted, how many would do.
+ */
 static int hmm_migrate_step_to_device(struct hmm_devmem *devmem,
 				      struct hmm_migration *m,
 				      struct migrate_vma *args,
-				      struct hmm_migrate_result *result)
+				      struct hmm_migrate_result *result,
+				      unsigned long *missing)
 {
 	unsigned long nr = (args->end - args->start) >> PAGE_SHIFT;
-	unsigned long i, moved = 0, filled = 0;
+	unsigned long moved = 0, filled = 0, end = args->end, settled;
 	unsigned int nr_reserved;
-	int err, ret = 0;
+	int err, no_more, ret = 0;
 
 	args->flags = MIGRATE_VMA_SELECT_SYSTEM;
 
 	if (hmm_migrate_collect(m, args)) {
 		/* A VMA that the core does not migrate: left. */
 		hmm_migrate_account(result, 0, 0, nr);
+		args->end = end;
 		return 0;
 	}
 
@@ -215,28 +257,28 @@ static int hmm_migrate_step_to_device(struct hmm_devmem *devmem,
 	 */
 	nr_reserved = hmm_devmem_alloc_pages(devmem,
 					     min(args->cpages, args->npages),
-					     m->reserved);
+					     m->reserved, &no_more);
 
-	if (!hmm_migrate_choose_device(m, args->npages, nr_reserved))
-		ret = -ENOSPC;
+	settled = hmm_migrate_choose_device(m, args->npages, nr_reserved,
+					    missing);
+	if (*missing)
+		ret = no_more ? no_more : -ENOSPC;
 	err = hmm_migrate_fill_device(devmem, m, args->npages);
 	if (err)
 		ret = err;
 
 	migrate_vma_pages(args);
-	for (i = 0; i < args->npages; i++) {
-		if (!hmm_migrate_committed(m, i))
-			continue;
-		set_bit(hmm_devmem_index(devmem, migrate_pfn_to_page(m->dst[i])),
-			devmem->resident);
-		if (migrate_pfn_to_page(m->src[i]))
-			moved++;
-		else
-			filled++;
-	}
+	hmm_migrate_book_device(devmem, m, args->npages, &moved, &filled);
 	migrate_vma_finalize(args);
 
-	atomic64_add(moved + filled, &devmem->migrated_in);
+	args->end = end;
+	if (*missing) {
+		nr = settled;
+		args->end = args->start + (settled << PAGE_SHIFT);
+	}
+	/* What others have would not help. */
+	if (no_more)
+		*missing = 0;
 	hmm_migrate_account(result, moved, filled, nr);
 	return ret;
 }
@@ -341,6 +383,8 @@ int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages)
 				       m->nr_copies);
 			err = devmem->desc.ops->copy(devmem, &copy);
 			err = hmm_batch_wait(&copy, err);
+			if (err == -EIO)
+				atomic64_add(m->nr_copies, &devmem->failed);
 			hmm_devmem_leave(devmem, idx);
 		}
 		if (!err)
@@ -418,8 +462,10 @@ static bool hmm_migrate_vma_ok(struct vm_area_struct *vma)
  */
 static int hmm_migrate_range(struct hmm_devmem *devmem, struct mm_struct *mm,
 			     void *owner, unsigned long start, unsigned long end,
+			     unsigned int evict_timeout_ms,
 			     struct hmm_migrate_result *result)
 {
+	u64 before = devmem ? hmm_devmem_clock(devmem) : 0;
 	struct hmm_migration *m;
 	unsigned long addr = start;
 	int idx, ret = 0;
@@ -439,8 +485,8 @@ static int hmm_migrate_range(struct hmm_devmem *devmem, struct mm_struct *mm,
 	result->left = 0;
 
 	while (addr < end) {
+		unsigned long next = end, missing = 0;
 		struct vm_area_struct *vma;
-		unsigned long next = end;
 		int err;
 
 		if (fatal_signal_pending(current)) {
@@ -473,8 +519,10 @@ static int hmm_migrate_range(struct hmm_devmem *devmem, struct mm_struct *mm,
 			} else if (hmm_devmem_enter(devmem, HMM_DEVMEM_LIVE,
 						    &idx)) {
 				err = hmm_migrate_step_to_device(devmem, m,
-								 &args, result);
+								 &args, result,
+								 &missing);
 				hmm_devmem_leave(devmem, idx);
+				next = args.end;
 			} else {
 				next = addr;
 				err = -ENODEV;
@@ -482,6 +530,13 @@ static int hmm_migrate_range(struct hmm_devmem *devmem, struct mm_struct *mm,
 		}
 		mmap_read_unlock(mm);
 		addr = next;
+		if (missing && evict_timeout_ms &&
+		    (err == -ENOSPC || err == -EIO)) {
+			if (err == -EIO)
+				ret = err;
+			err = hmm_evict_for_room(devmem, missing, before,
+						 evict_timeout_ms);
+		}
 
 		/* The device failed here; elsewhere it may not. */
 		if (err)
@@ -503,6 +558,9 @@ static int hmm_migrate_range(struct hmm_devmem *devmem, struct mm_struct *mm,
  * @mm: the process
  * @start: first byte, page aligned
  * @end: exclusive, page aligned
+ * @evict_timeout_ms: how long to evict other pages, of whatever process, each time
+ *	there is no room, in milliseconds; 0: evict none.  What was used since the
+ *	call began is not evicted for it
  * @result: filled, after every error but -EINVAL too
  *
  * Moves anonymous memory that lies in RAM, and fills what has no memory yet with
@@ -514,7 +572,7 @@ static int hmm_migrate_range(struct hmm_devmem *devmem, struct mm_struct *mm,
  * Context: process context, may sleep, takes mmap_lock for reading.
  * Return: 0 if all that can move did, or:
  * * -EINVAL - the range is empty or misaligned
- * * -ENOSPC - the device memory is full; the walk stopped there
+ * * -ENOSPC - device memory or cgroup full, no room in time; the walk stopped there
  * * -EIO - the device failed to copy; the pages concerned were left
  * * -ENOMEM - RAM ran out; the walk stopped there
  * * -ENODEV - @devmem is being removed; the walk stopped there
@@ -523,10 +581,11 @@ static int hmm_migrate_range(struct hmm_devmem *devmem, struct mm_struct *mm,
  */
 int hmm_migrate_to_device(struct hmm_devmem *devmem, struct mm_struct *mm,
 			  unsigned long start, unsigned long end,
+			  unsigned int evict_timeout_ms,
 			  struct hmm_migrate_result *result)
 {
 	return hmm_migrate_range(devmem, mm, devmem->desc.owner, start, end,
-				 result);
+				 evict_timeout_ms, result);
 }
 EXPORT_SYMBOL_GPL(hmm_migrate_to_device);
 
@@ -553,7 +612,7 @@ int hmm_migrate_to_ram(struct mm_struct *mm, void *owner, unsigned long start,
 		memset(result, 0, sizeof(*result));
 		return -EINVAL;
 	}
-	return hmm_migrate_range(NULL, mm, owner, start, end, result);
+	return hmm_migrate_range(NULL, mm, owner, start, end, 0, result);
 }
 EXPORT_SYMBOL_GPL(hmm_migrate_to_ram);
 

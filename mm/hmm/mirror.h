@@ -267,8 +267,6 @@ static inline int hmm_mirror_begin(struct hmm_mirror_piece *piece,
 }
 
 /* debugfs.c */
-void hmm_debugfs_init(void);
-void hmm_debugfs_exit(void);
 void hmm_debugfs_add_mirror(struct hmm_mirror *mirror);
 void hmm_debugfs_remove_mirror(struct hmm_mirror *mirror);
 

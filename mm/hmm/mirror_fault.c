@@ -538,6 +538,7 @@ static void hmm_mirror_fault_targets(struct hmm_mirror_target *targets,
 {
 	struct hmm_mirror_walk walk __uninitialized;
 	unsigned long around = PAGE_SIZE;
+	bool first = true;
 	unsigned int i;
 	int ret;
 
@@ -550,8 +551,11 @@ static void hmm_mirror_fault_targets(struct hmm_mirror_target *targets,
 			continue;
 		around = max(around, mirror->desc.fault_around);
 		walk.timeout = max(walk.timeout, mirror->timeout);
-		if (mirror->desc.owner != walk.owner)
+		if (first)
+			walk.owner = mirror->desc.owner;
+		else if (mirror->desc.owner != walk.owner)
 			walk.owner = NULL;
+		first = false;
 	}
 	hmm_mirror_set_window(&walk, around);
 	walk.deadline = jiffies + walk.timeout;

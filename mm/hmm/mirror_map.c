@@ -340,7 +340,7 @@ int hmm_mirror_map_window(struct hmm_mirror_piece *piece,
 		err = hmm_mirror_map_pages(piece, window, start, end);
 	if (err)
 		hmm_mirror_drop(piece, start, end);
-	else if (window->touch)
+	else if (window->touch && folio)
 		hmm_mirror_mark_accessed(folio);
 	return err;
 }

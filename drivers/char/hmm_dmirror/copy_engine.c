@@ -107,9 +107,16 @@ static int dmirror_copy_submit(struct hmm_devmem *devmem,
 	return 0;
 }
 
+static bool dmirror_may_evict(struct hmm_devmem *devmem, u64 offset, u64 size)
+{
+	return !dmirror_inject(hmm_devmem_private(devmem),
+			       HMM_DMIRROR_INJECT_EVICT_KEEP, NULL);
+}
+
 const struct hmm_devmem_ops dmirror_devmem_ops = {
 	.copy = dmirror_copy_submit,
 	.clear = dmirror_copy_submit,
+	.may_evict = dmirror_may_evict,
 };
 
 int dmirror_copy_engine_start(struct dmirror_device *dev)

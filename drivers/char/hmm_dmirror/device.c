@@ -20,7 +20,6 @@
 /* Fills new device memory: seen by a process, it shows that a clear is missing. */
 #define DMIRROR_STALE_DATA		0xa5
 #define DMIRROR_REMOVE_TIMEOUT_MS	10000
-#define DMIRROR_MEMORY_GRAIN		SZ_2M
 #define DMIRROR_PRIVATE_MAX		(64ULL * SZ_1G)
 
 static char *devices = "none";
@@ -193,6 +192,21 @@ static int dmirror_memory_add(struct dmirror_device *dev)
 	return 0;
 }
 
+/*
+ * Undoes any part of dmirror_memory_add().  No mirror is left, so no engine reaches
+ * the memory, and no ioctl uses it.
+ */
+static void dmirror_memory_remove(struct dmirror_device *dev)
+{
+	if (dev->devmem &&
+	    hmm_devmem_remove(dev->devmem, DMIRROR_REMOVE_TIMEOUT_MS, NULL))
+		pr_warn("%s: lost pages that are still in use\n", dev->name);
+	dev->devmem = NULL;
+	dmirror_copy_engine_stop(dev);
+	vfree(dev->storage);
+	dev->storage = NULL;
+}
+
 /* Undoes any part of dmirror_device_create(); no context is left. */
 static void dmirror_device_release(struct kref *refs)
 {
@@ -200,11 +214,7 @@ static void dmirror_device_release(struct kref *refs)
 						  refs);
 
 	dmirror_engines_stop(dev);
-	if (dev->devmem &&
-	    hmm_devmem_remove(dev->devmem, DMIRROR_REMOVE_TIMEOUT_MS))
-		pr_warn("%s: lost pages that are still in use\n", dev->name);
-	dmirror_copy_engine_stop(dev);
-	vfree(dev->storage);
+	dmirror_memory_remove(dev);
 	mutex_destroy(&dev->ctx_lock);
 	kfree(dev);
 }
@@ -229,9 +239,12 @@ static struct dmirror_device *dmirror_device_create(char *spec,
 	dev->misc.name = dev->name;
 	dev->misc.fops = &dmirror_fops;
 	dev->misc.mode = 0600;
+	/* Shows in sysfs which device this one sits on. */
+	dev->misc.parent = dma_dev;
 	dev->dma_dev = dma_dev;
 	mutex_init(&dev->ctx_lock);
 	INIT_LIST_HEAD(&dev->contexts);
+	init_rwsem(&dev->memory_lock);
 	spin_lock_init(&dev->run_lock);
 	INIT_LIST_HEAD(&dev->runs);
 	init_waitqueue_head(&dev->run_wait);
@@ -293,7 +306,11 @@ struct dmirror_device *dmirror_device_add(char *spec, struct device *dma_dev)
 	return dev;
 }
 
-/* Take a device away.  Files may be open; they find that it is gone. */
+/*
+ * Take a device away.  Files may be open; they find that it is gone.  Afterwards
+ * nobody uses the hardware any more, nor its memory, but for pages that could not
+ * be brought back.
+ */
 void dmirror_device_remove(struct dmirror_device *dev)
 {
 	unsigned int index;
@@ -301,6 +318,10 @@ void dmirror_device_remove(struct dmirror_device *dev)
 	/* Waits for an open() in progress. */
 	misc_deregister(&dev->misc);
 	dmirror_end_mirrors(dev);
+	/* Wait for the ioctls that use the memory: later ones find it gone. */
+	down_write(&dev->memory_lock);
+	up_write(&dev->memory_lock);
+	dmirror_memory_remove(dev);
 	scoped_guard(mutex, &dmirror_devices_lock)
 		for (index = 0; index < DMIRROR_MAX_DEVICES; index++)
 			if (dmirror_devices[index] == dev)

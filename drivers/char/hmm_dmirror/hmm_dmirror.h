@@ -4,7 +4,7 @@
  *
  * Lock order, outermost first:
  *
- *   dmirror_device.ctx_lock
+ *   dmirror_device.ctx_lock, dmirror_device.memory_lock (never both)
  *     mmap_lock, folio locks, fs_reclaim, mmu notifier	(mm)
  *       mirror update lock		(toolbox, around map and invalidate)
  *         dmirror_engine.lock		(an access in flight)
@@ -12,13 +12,15 @@
  * The other locks are leaves, nothing but workqueue internals is taken under
  * them: dmirror_device.run_lock, dmirror_device.inject_lock,
  * dmirror_ctx.fault_lock, dmirror_copy_engine.lock.  No memory is allocated
- * under any lock of the driver but ctx_lock.
+ * under any lock of the driver but the first two.  Nothing waits for userspace
+ * under memory_lock.
  *
  * Who holds what: an open file holds its dmirror_ctx, and so does each
  * dmirror_run until the device has let go of it, which can be later than the
  * file's release if a fatal signal ended the ioctl.  A dmirror_ctx holds the
  * module and its dmirror_device.  A device that is removed ends the mirrors of
- * its contexts; what is left of it goes with the last context.
+ * its contexts, brings what is in its memory back to RAM and lets go of the
+ * memory; what is left of it goes with the last context.
  */
 #ifndef _HMM_DMIRROR_H
 #define _HMM_DMIRROR_H
@@ -36,6 +38,7 @@
 #include <linux/mutex.h>
 #include <linux/pgtable.h>
 #include <linux/refcount.h>
+#include <linux/rwsem.h>
 #include <linux/sizes.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
@@ -46,8 +49,10 @@
 #define DMIRROR_MAX_DEVICES		8
 #define DMIRROR_MAX_ENGINES		8
 #define DMIRROR_MAX_FAULT_WORKERS	8
-#define DMIRROR_NR_INJECTIONS		(HMM_DMIRROR_INJECT_FLUSH_DELAY + 1)
+#define DMIRROR_NR_INJECTIONS		(HMM_DMIRROR_INJECT_EVICT_KEEP + 1)
 #define DMIRROR_TLB_ENTRIES		16
+/* Device memory starts and ends at multiples of this. */
+#define DMIRROR_MEMORY_GRAIN		SZ_2M
 
 #define DMIRROR_BINS			256
 #define DMIRROR_COPY_CHUNK		1024
@@ -65,6 +70,7 @@
 #define DMIRROR_PTE_PRIVATE		BIT_ULL(2)
 #define DMIRROR_PTE_DMA			BIT_ULL(3)
 #define DMIRROR_PTE_EXCLUSIVE		BIT_ULL(4)
+#define DMIRROR_PTE_CDM			BIT_ULL(5)
 #define DMIRROR_PTE_ORDER		GENMASK_ULL(9, 6)
 
 /**
@@ -139,7 +145,9 @@ struct dmirror_engine {
  * @phys: physical address of coherent device memory
  * @size: bytes of device memory
  * @storage: the private device memory itself
- * @devmem: device memory; NULL without
+ * @memory_lock: held for reading by ioctls that use @devmem; once it was taken for
+ *	writing, after @removed, none does
+ * @devmem: device memory; NULL without and when it was removed
  * @copy: the copy engine
  * @run_lock: protects @runs
  * @runs: programs that an engine can continue
@@ -162,6 +170,7 @@ struct dmirror_device {
 	u64 phys;
 	u64 size;
 	void *storage;
+	struct rw_semaphore memory_lock;	/* keeps devmem */
 	struct hmm_devmem *devmem;
 	struct dmirror_copy_engine copy;
 

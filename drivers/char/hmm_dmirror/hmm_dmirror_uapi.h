@@ -185,12 +185,15 @@ enum hmm_dmirror_target {
 	HMM_DMIRROR_TO_DEVICE = 1,
 };
 
+/* To the device only: evict what was used longest ago if there is no room. */
+#define HMM_DMIRROR_MIGRATE_MAKE_ROOM	0x01
+
 /**
  * struct hmm_dmirror_migrate - HMM_DMIRROR_MIGRATE, move memory
  * @addr: in, first byte, page aligned
  * @length: in, bytes, a multiple of the page size, not 0, no overflow
  * @target: in, &enum hmm_dmirror_target
- * @flags: in, 0
+ * @flags: in, HMM_DMIRROR_MIGRATE_*
  * @moved: out, pages whose content was moved
  * @filled: out, pages that were empty and are now zeroed device memory
  * @left: out, all other pages of the range
@@ -214,19 +217,41 @@ struct hmm_dmirror_migrate {
 
 /**
  * struct hmm_dmirror_evict - HMM_DMIRROR_EVICT, empty device memory
- * @nr_pages: in, pages to bring back to RAM, of any process; ~0 for all
+ * @nr_pages: in, pages to bring back to RAM, of any process; ~0 for all; with
+ *	HMM_DMIRROR_EVICT_RANGE: pages of device memory to empty
  * @timeout_ms: in, give up after so many milliseconds, at most 60000
- * @flags: in, 0
+ * @flags: in, HMM_DMIRROR_EVICT_*
+ * @offset: in, with HMM_DMIRROR_EVICT_RANGE: where in the device memory, in bytes,
+ *	page aligned; otherwise 0
  * @evicted: out, pages brought back
+ * @kept: out, pages that stayed because the device keeps them
+ * @busy: out, because somebody holds them or they are on the move
+ * @no_ram: out, because RAM ran out
+ * @failed: out, because the device failed to copy them
+ * @untried: out, because the eviction ended before it came to them
  *
- * Errors: EOPNOTSUPP the device has no memory.
+ * The members out are written after these errors as well:
+ *
+ * Errors: EOPNOTSUPP the device has no memory; EBUSY the device keeps all that is
+ * left; ETIME the time is over; ENOMEM RAM ran out; ENODEV the device is being
+ * removed; EINTR a fatal signal arrived; EINVAL, with nothing done, also a range
+ * that is not within the device memory.
  */
 struct hmm_dmirror_evict {
 	__u64 nr_pages;
 	__u32 timeout_ms;
 	__u32 flags;
+	__u64 offset;
 	__u64 evicted;
+	__u64 kept;
+	__u64 busy;
+	__u64 no_ram;
+	__u64 failed;
+	__u64 untried;
 };
+
+/* These pages of the device memory, whenever they were used. */
+#define HMM_DMIRROR_EVICT_RANGE		0x01
 
 /* What HMM_DMIRROR_SNAPSHOT says of a page in the device's page table. */
 #define HMM_DMIRROR_PAGE_MAPPED		0x01	/* the device may read it */
@@ -388,6 +413,7 @@ struct hmm_dmirror_stats {
  * @HMM_DMIRROR_INJECT_PREPARE_ERROR: the device has no memory for page tables
  * @HMM_DMIRROR_INJECT_FLUSH_DELAY: a flush of the device's TLB takes @value
  *	milliseconds longer, at most 10000
+ * @HMM_DMIRROR_INJECT_EVICT_KEEP: the device keeps 2 MiB that were to be evicted
  */
 enum hmm_dmirror_injection {
 	HMM_DMIRROR_INJECT_COPY_ERROR = 0,
@@ -396,20 +422,21 @@ enum hmm_dmirror_injection {
 	HMM_DMIRROR_INJECT_MAP_ERROR = 3,
 	HMM_DMIRROR_INJECT_PREPARE_ERROR = 4,
 	HMM_DMIRROR_INJECT_FLUSH_DELAY = 5,
+	HMM_DMIRROR_INJECT_EVICT_KEEP = 6,
 };
 
 /**
  * struct hmm_dmirror_inject - HMM_DMIRROR_INJECT, make the device fail
  * @what: in, &enum hmm_dmirror_injection
- * @after: in, jobs (copies and clears, maps, prepares, flushes) that still
- *	succeed first
+ * @after: in, jobs (copies and clears, maps, prepares, flushes, evictions of
+ *	2 MiB) that still succeed first
  * @count: in, jobs that fail then; 0 takes the injection back
  * @value: in, see the injection; 0 for those without one
  *
  * Acts on the whole device; ends with @count or with the last close of the
  * device.
  *
- * Errors: EOPNOTSUPP a copy injection on a device without memory.
+ * Errors: EOPNOTSUPP a copy or eviction injection on a device without memory.
  */
 struct hmm_dmirror_inject {
 	__u32 what;

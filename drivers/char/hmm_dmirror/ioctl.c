@@ -14,7 +14,30 @@
 #define DMIRROR_SNAPSHOT_CHUNK		256	/* pages */
 #define DMIRROR_SNAPSHOT_MAX		SZ_1G
 #define DMIRROR_EVICT_MAX_MS		60000
+#define DMIRROR_EVICT_SLICE_MS		1000
+#define DMIRROR_ROOM_MS			3000
 #define DMIRROR_DELAY_MAX_MS		10000
+
+/*
+ * Keep the device memory until dmirror_memory_leave().  A removal of the device
+ * waits for that, so it must not wait for userspace.
+ */
+static int dmirror_memory_enter(struct dmirror_device *dev)
+{
+	int ret = down_read_killable(&dev->memory_lock);
+
+	if (ret)
+		return ret;
+	if (!READ_ONCE(dev->removed))
+		return 0;
+	up_read(&dev->memory_lock);
+	return -ENODEV;
+}
+
+static void dmirror_memory_leave(struct dmirror_device *dev)
+{
+	up_read(&dev->memory_lock);
+}
 
 static long dmirror_ioctl_info(struct dmirror_ctx *ctx, void __user *arg)
 {
@@ -28,9 +51,14 @@ static long dmirror_ioctl_info(struct dmirror_ctx *ctx, void __user *arg)
 		.flags = dev->dma_dev ? HMM_DMIRROR_INFO_DMA : 0,
 	};
 	struct hmm_devmem_stats stats;
+	int ret;
 
-	if (dev->devmem) {
+	if (dev->memory != HMM_DMIRROR_MEMORY_NONE) {
+		ret = dmirror_memory_enter(dev);
+		if (ret)
+			return ret;
 		hmm_devmem_get_stats(dev->devmem, &stats);
+		dmirror_memory_leave(dev);
 		info.memory_used = stats.used * PAGE_SIZE;
 	}
 	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
@@ -94,6 +122,21 @@ static bool dmirror_range_valid(u64 addr, u64 length)
 	       !check_add_overflow(addr, length, &end);
 }
 
+static int dmirror_migrate_to_device(struct dmirror_ctx *ctx, u64 start,
+				     u64 end, unsigned int evict_timeout_ms,
+				     struct hmm_migrate_result *result)
+{
+	struct dmirror_device *dev = ctx->dev;
+	int ret = dmirror_memory_enter(dev);
+
+	if (ret)
+		return ret;
+	ret = hmm_migrate_to_device(dev->devmem, ctx->mm, start, end,
+				    evict_timeout_ms, result);
+	dmirror_memory_leave(dev);
+	return ret;
+}
+
 static long dmirror_ioctl_migrate(struct dmirror_ctx *ctx, void __user *arg)
 {
 	struct dmirror_device *dev = ctx->dev;
@@ -104,17 +147,20 @@ static long dmirror_ioctl_migrate(struct dmirror_ctx *ctx, void __user *arg)
 
 	if (copy_from_user(&args, arg, sizeof(args)))
 		return -EFAULT;
-	if (!dmirror_range_valid(args.addr, args.length) || args.flags ||
-	    args.target > HMM_DMIRROR_TO_DEVICE)
+	if (!dmirror_range_valid(args.addr, args.length) ||
+	    args.target > HMM_DMIRROR_TO_DEVICE ||
+	    (args.flags && (args.flags != HMM_DMIRROR_MIGRATE_MAKE_ROOM ||
+			    args.target != HMM_DMIRROR_TO_DEVICE)))
 		return -EINVAL;
 	result.left = args.length >> PAGE_SHIFT;
 	end = args.addr + args.length;
 
-	if (!dev->devmem)
+	if (dev->memory == HMM_DMIRROR_MEMORY_NONE)
 		ret = -EOPNOTSUPP;
 	else if (args.target == HMM_DMIRROR_TO_DEVICE)
-		ret = hmm_migrate_to_device(dev->devmem, ctx->mm, args.addr,
-					    end, &result);
+		ret = dmirror_migrate_to_device(ctx, args.addr, end, args.flags ?
+						DMIRROR_ROOM_MS : 0,
+						&result);
 	else
 		ret = hmm_migrate_to_ram(ctx->mm, dev, args.addr, end, &result);
 
@@ -126,20 +172,63 @@ static long dmirror_ioctl_migrate(struct dmirror_ctx *ctx, void __user *arg)
 	return ret;
 }
 
+/* A part of an eviction; &hmm_dmirror_evict.evicted: what was done before. */
+static int dmirror_evict_slice(struct dmirror_device *dev,
+			       const struct hmm_dmirror_evict *args, u32 ms,
+			       struct hmm_devmem_evict_result *result)
+{
+	int ret = dmirror_memory_enter(dev);
+
+	*result = (struct hmm_devmem_evict_result){};
+	if (ret)
+		return ret;
+	if (args->flags & HMM_DMIRROR_EVICT_RANGE)
+		ret = hmm_devmem_evict_range(dev->devmem, args->offset,
+					     args->nr_pages << PAGE_SHIFT, ms,
+					     result);
+	else
+		ret = hmm_devmem_evict(dev->devmem,
+				       args->nr_pages - args->evicted, ms,
+				       result);
+	dmirror_memory_leave(dev);
+	return ret;
+}
+
 static long dmirror_ioctl_evict(struct dmirror_ctx *ctx, void __user *arg)
 {
-	struct hmm_devmem *devmem = ctx->dev->devmem;
+	struct dmirror_device *dev = ctx->dev;
+	struct hmm_devmem_evict_result result;
 	struct hmm_dmirror_evict args;
+	u32 left_ms, ms;
+	int ret;
 
 	if (copy_from_user(&args, arg, sizeof(args)))
 		return -EFAULT;
-	if (args.timeout_ms > DMIRROR_EVICT_MAX_MS || args.flags)
+	if (args.timeout_ms > DMIRROR_EVICT_MAX_MS ||
+	    args.flags & ~HMM_DMIRROR_EVICT_RANGE ||
+	    (!args.flags && args.offset))
 		return -EINVAL;
-	if (!devmem)
+	if (dev->memory == HMM_DMIRROR_MEMORY_NONE)
 		return -EOPNOTSUPP;
+	if (args.flags && args.nr_pages > U64_MAX >> PAGE_SHIFT)
+		return -EINVAL;
 
-	args.evicted = hmm_devmem_evict(devmem, args.nr_pages, args.timeout_ms);
-	return copy_to_user(arg, &args, sizeof(args)) ? -EFAULT : 0;
+	/* A removal of the device waits for a slice, not for all of the time. */
+	args.evicted = 0;
+	left_ms = args.timeout_ms;
+	do {
+		ms = min(left_ms, DMIRROR_EVICT_SLICE_MS);
+		left_ms -= ms;
+		ret = dmirror_evict_slice(dev, &args, ms, &result);
+		args.evicted += result.evicted;
+	} while (ret == -ETIME && left_ms);
+
+	args.kept = result.kept;
+	args.busy = result.busy;
+	args.no_ram = result.no_ram;
+	args.failed = result.failed;
+	args.untried = result.untried;
+	return copy_to_user(arg, &args, sizeof(args)) ? -EFAULT : ret;
 }
 
 static long dmirror_ioctl_snapshot(struct dmirror_ctx *ctx, void __user *arg)
@@ -279,6 +368,7 @@ static long dmirror_ioctl_stats(struct dmirror_ctx *ctx, void __user *arg)
 	struct hmm_dmirror_stats args = {};
 	struct hmm_mirror_stats mirror;
 	struct hmm_devmem_stats devmem;
+	int ret;
 
 	hmm_mirror_get_stats(&ctx->mirror, &mirror);
 	args.faults = atomic64_read(&ctx->faults);
@@ -289,8 +379,12 @@ static long dmirror_ioctl_stats(struct dmirror_ctx *ctx, void __user *arg)
 	args.flushes = mirror.flushes;
 	args.mapped_entries = mirror.mapped_entries;
 	args.dma_retries = mirror.dma_retries;
-	if (dev->devmem) {
+	if (dev->memory != HMM_DMIRROR_MEMORY_NONE) {
+		ret = dmirror_memory_enter(dev);
+		if (ret)
+			return ret;
 		hmm_devmem_get_stats(dev->devmem, &devmem);
+		dmirror_memory_leave(dev);
 		args.migrated_in = devmem.migrated_in;
 		args.migrated_out = devmem.migrated_out;
 		args.cpu_faults = devmem.cpu_faults;
@@ -320,9 +414,10 @@ static long dmirror_ioctl_inject(struct dmirror_ctx *ctx, void __user *arg)
 		fallthrough;
 	case HMM_DMIRROR_INJECT_COPY_ERROR:
 	case HMM_DMIRROR_INJECT_COPY_REFUSE:
+	case HMM_DMIRROR_INJECT_EVICT_KEEP:
 		if (args.value > max_value)
 			return -EINVAL;
-		if (!dev->devmem)
+		if (dev->memory == HMM_DMIRROR_MEMORY_NONE)
 			return -EOPNOTSUPP;
 		break;
 	case HMM_DMIRROR_INJECT_MAP_ERROR:

@@ -194,10 +194,23 @@ static u64 dmirror_make_pte(const struct hmm_mirror_entry *entry)
 		pte |= DMIRROR_PTE_WRITE;
 	if (entry->flags & HMM_MIRROR_PRIVATE)
 		pte |= DMIRROR_PTE_PRIVATE;
+	else if (!(entry->flags & HMM_MIRROR_DMA) &&
+		 is_device_coherent_page(pfn_to_page(entry->pfn)))
+		pte |= DMIRROR_PTE_CDM;
 	if (entry->flags & HMM_MIRROR_EXCLUSIVE)
 		pte |= DMIRROR_PTE_EXCLUSIVE;
 	return pte | DMIRROR_PTE_PRESENT |
 	       FIELD_PREP(DMIRROR_PTE_ORDER, entry->order);
+}
+
+/* What the device maps it uses; its own memory shall not be evicted soon. */
+static void dmirror_touch(struct dmirror_device *dev,
+			  const struct hmm_mirror_entry *entry)
+{
+	struct hmm_devmem *devmem = hmm_devmem_from_pfn(entry->pfn);
+
+	if (devmem && hmm_devmem_private(devmem) == dev)
+		hmm_devmem_touch(devmem, entry->pfn, 1UL << entry->order);
 }
 
 static int dmirror_map(struct hmm_mirror *mirror,
@@ -221,6 +234,7 @@ static int dmirror_map(struct hmm_mirror *mirror,
 		unsigned long first = dmirror_pte_index(entries->addr);
 		u64 pte = dmirror_make_pte(entries);
 
+		dmirror_touch(ctx->dev, entries);
 		if (entries->order == DMIRROR_RANGE_ORDER) {
 			WRITE_ONCE(range->large, pte);
 			dmirror_range_set(range, 0, DMIRROR_RANGE_PAGES, 0);
@@ -299,8 +313,7 @@ static u8 dmirror_pte_describe(u64 pte)
 		page |= HMM_DMIRROR_PAGE_EXCLUSIVE;
 	if (pte & DMIRROR_PTE_PRIVATE)
 		page |= HMM_DMIRROR_PAGE_PRIVATE;
-	else if (!(pte & DMIRROR_PTE_DMA) &&
-		 is_device_coherent_page(pfn_to_page(PHYS_PFN(pte))))
+	if (pte & DMIRROR_PTE_CDM)
 		page |= HMM_DMIRROR_PAGE_CDM;
 	if (order == DMIRROR_RANGE_ORDER)
 		page |= HMM_DMIRROR_PAGE_LARGE;

@@ -50,7 +50,7 @@ void hmm_devmem_batch_done(struct hmm_devmem_batch *batch, int status);
 /**
  * struct hmm_devmem_ops - what a driver supplies to manage device memory
  *
- * Both operations are asynchronous: they start the work and return, and
+ * The first two operations are asynchronous: they start the work and return, and
  * whoever finishes it calls hmm_devmem_batch_done(), exactly once, from any
  * context.  A driver that works synchronously calls it before it returns.
  * After 0 the batch must be done within bounded time, whatever userspace does
@@ -69,6 +69,16 @@ struct hmm_devmem_ops {
 	int (*copy)(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
 	/** @clear: fill each dst, which lies in @devmem, with zeroes. */
 	int (*clear)(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
+	/**
+	 * @may_evict: optional.  May the pages among @size bytes from @offset
+	 * be brought back to RAM to make room?  Not asked when the memory is
+	 * removed.
+	 *
+	 * Context: process context, no lock of the toolbox or of mm held; may
+	 * sleep; must not wait for hmm_devmem_remove().
+	 * Return: false to keep them.
+	 */
+	bool (*may_evict)(struct hmm_devmem *devmem, u64 offset, u64 size);
 };
 
 /**
@@ -93,25 +103,60 @@ struct hmm_devmem_desc {
 /**
  * struct hmm_devmem_stats - state and counters of one devmem
  * @total: size, in base pages
- * @used: base pages that hold process memory now
+ * @used: base pages in use now
+ * @peak: the most that @used has been
  * @migrated_in: base pages moved or filled in from RAM
  * @migrated_out: base pages brought back to RAM, for any reason
+ * @evicted: those among them that were evicted, at the driver's request, to make
+ *	room or for the removal
+ * @failed: base pages that the device failed to copy or to clear, each time
  * @cpu_faults: CPU faults on private pages of this devmem
  */
 struct hmm_devmem_stats {
 	u64 total;
 	u64 used;
+	u64 peak;
 	u64 migrated_in;
 	u64 migrated_out;
+	u64 evicted;
+	u64 failed;
 	u64 cpu_faults;
+};
+
+/**
+ * struct hmm_devmem_evict_result - what an eviction did, in base pages
+ * @evicted: brought back to RAM
+ * @kept: stayed because the may_evict operation said so
+ * @busy: stayed because somebody holds them or they are on the move
+ * @no_ram: stayed because RAM ran out
+ * @failed: stayed because the device failed to copy them
+ * @untried: stayed because the eviction ended before it came to them
+ *
+ * Pages that stayed are counted as they were found in the last round over the
+ * memory; 0 if the eviction returned 0.
+ */
+struct hmm_devmem_evict_result {
+	unsigned long evicted;
+	unsigned long kept;
+	unsigned long busy;
+	unsigned long no_ram;
+	unsigned long failed;
+	unsigned long untried;
 };
 
 struct hmm_devmem *hmm_devmem_add(const struct hmm_devmem_desc *desc, u64 size);
 struct hmm_devmem *hmm_devmem_add_resource(const struct hmm_devmem_desc *desc,
 					   const struct resource *res);
-int hmm_devmem_remove(struct hmm_devmem *devmem, unsigned int timeout_ms);
-unsigned long hmm_devmem_evict(struct hmm_devmem *devmem,
-			       unsigned long nr_pages, unsigned int timeout_ms);
+int hmm_devmem_remove(struct hmm_devmem *devmem, unsigned int timeout_ms,
+		      struct hmm_devmem_evict_result *result);
+int hmm_devmem_evict(struct hmm_devmem *devmem, unsigned long nr_pages,
+		     unsigned int timeout_ms,
+		     struct hmm_devmem_evict_result *result);
+int hmm_devmem_evict_range(struct hmm_devmem *devmem, u64 offset, u64 size,
+			   unsigned int timeout_ms,
+			   struct hmm_devmem_evict_result *result);
+void hmm_devmem_touch(struct hmm_devmem *devmem, unsigned long pfn,
+		      unsigned long nr_pages);
 
 void *hmm_devmem_private(const struct hmm_devmem *devmem);
 struct hmm_devmem *hmm_devmem_from_folio(const struct folio *folio);

@@ -25,6 +25,7 @@ struct hmm_migrate_result {
 
 int hmm_migrate_to_device(struct hmm_devmem *devmem, struct mm_struct *mm,
 			  unsigned long start, unsigned long end,
+			  unsigned int evict_timeout_ms,
 			  struct hmm_migrate_result *result);
 int hmm_migrate_to_ram(struct mm_struct *mm, void *owner, unsigned long start,
 		       unsigned long end, struct hmm_migrate_result *result);

@@ -98,6 +98,7 @@ static void devmem_test_alloc(struct kunit *test)
 	struct test_device *device = test->priv;
 	struct page **pages, *more[3];
 	unsigned int round, i;
+	int err;
 	int idx;
 
 	test_device_add_memory(test, device);
@@ -109,10 +110,12 @@ static void devmem_test_alloc(struct kunit *test)
 	for (round = 0; round < 2; round++) {
 		KUNIT_EXPECT_EQ(test, TEST_PAGES,
 				hmm_devmem_alloc_pages(device->devmem,
-						       TEST_PAGES, pages));
+						       TEST_PAGES, pages,
+						       &err));
 		KUNIT_EXPECT_EQ(test, TEST_PAGES, test_device_used(device));
 		KUNIT_EXPECT_EQ(test, 0, hmm_devmem_alloc_pages(device->devmem,
-								1, more));
+								1, more,
+								&err));
 
 		for (i = 0; i < TEST_PAGES; i++) {
 			struct folio *folio = page_folio(pages[i]);
@@ -130,7 +133,8 @@ static void devmem_test_alloc(struct kunit *test)
 			hmm_devmem_free_pages(&pages[i], 1);
 		KUNIT_EXPECT_EQ(test, TEST_PAGES / 2, test_device_used(device));
 		KUNIT_EXPECT_EQ(test, 3, hmm_devmem_alloc_pages(device->devmem,
-								3, more));
+								3, more,
+								&err));
 		hmm_devmem_free_pages(more, 3);
 		for (i = 1; i < TEST_PAGES; i += 2)
 			hmm_devmem_free_pages(&pages[i], 1);
@@ -144,15 +148,17 @@ static void devmem_test_remove_busy(struct kunit *test)
 {
 	struct test_device *device = test->priv;
 	struct page *page;
-	int idx;
+	int err, idx;
 
 	test_device_add_memory(test, device);
 	KUNIT_ASSERT_TRUE(test, hmm_devmem_enter(device->devmem,
 						 HMM_DEVMEM_LIVE, &idx));
-	KUNIT_ASSERT_EQ(test, 1, hmm_devmem_alloc_pages(device->devmem, 1, &page));
+	KUNIT_ASSERT_EQ(test, 1, hmm_devmem_alloc_pages(device->devmem, 1,
+							&page, &err));
 	hmm_devmem_leave(device->devmem, idx);
 
-	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_devmem_remove(device->devmem, 1));
+	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_devmem_remove(device->devmem, 1,
+							NULL));
 	device->devmem = NULL;
 	hmm_devmem_free_pages(&page, 1);
 }

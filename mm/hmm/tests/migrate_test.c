@@ -66,13 +66,13 @@ static void migrate_test_args(struct kunit *test)
 
 	KUNIT_EXPECT_EQ(test, -EINVAL,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
-					      addr, &result));
+					      addr, 0, &result));
 	KUNIT_EXPECT_EQ(test, -EINVAL,
 			hmm_migrate_to_device(device->devmem, current->mm,
-					      addr + LENGTH, addr, &result));
+					      addr + LENGTH, addr, 0, &result));
 	KUNIT_EXPECT_EQ(test, -EINVAL,
 			hmm_migrate_to_device(device->devmem, current->mm,
-					      addr + 1, addr + LENGTH, &result));
+					      addr + 1, addr + LENGTH, 0, &result));
 	KUNIT_EXPECT_EQ(test, -EINVAL,
 			hmm_migrate_to_ram(current->mm, device, addr,
 					   addr + LENGTH - 1, &result));
@@ -94,14 +94,14 @@ static void migrate_test_there_and_back(struct kunit *test)
 
 	KUNIT_EXPECT_EQ(test, 0,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
-					      addr + LENGTH, &result));
+					      addr + LENGTH, 0, &result));
 	migrate_test_expect(test, &result, NR, 0, 0);
 	KUNIT_EXPECT_EQ(test, NR, test_device_used(device));
 
 	/* There already: nothing to do, and no frame is taken for it. */
 	KUNIT_EXPECT_EQ(test, 0,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
-					      addr + LENGTH, &result));
+					      addr + LENGTH, 0, &result));
 	migrate_test_expect(test, &result, 0, 0, NR);
 	KUNIT_EXPECT_EQ(test, NR, test_device_used(device));
 
@@ -125,7 +125,7 @@ static void migrate_test_cpu_fault(struct kunit *test)
 	addr = migrate_test_fill(test, NR, 200);
 	KUNIT_ASSERT_EQ(test, 0,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
-					      addr + LENGTH, &result));
+					      addr + LENGTH, 0, &result));
 
 	/* One failed copy is tried again, with the faulting page alone. */
 	device->copy_errors = 1;
@@ -151,7 +151,7 @@ static void migrate_test_holes(struct kunit *test)
 
 	KUNIT_EXPECT_EQ(test, 0,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
-					      addr + LENGTH, &result));
+					      addr + LENGTH, 0, &result));
 	migrate_test_expect(test, &result, 1, NR - 1, 0);
 	for (i = 0; i < LENGTH; i += sizeof(u64))
 		if (test_read_word(test, addr + i) !=
@@ -171,7 +171,7 @@ static void migrate_test_full(struct kunit *test)
 
 	KUNIT_EXPECT_EQ(test, -ENOSPC,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
-					      addr + (fits + NR) * PAGE_SIZE,
+					      addr + (fits + NR) * PAGE_SIZE, 0,
 					      &result));
 	migrate_test_expect(test, &result, fits, 0, NR);
 	KUNIT_EXPECT_EQ(test, fits, test_device_used(device));
@@ -192,7 +192,7 @@ static void migrate_test_device_errors(struct kunit *test)
 	device->copy_errors = 1;
 	KUNIT_EXPECT_EQ(test, -EIO,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
-					      addr + LENGTH, &result));
+					      addr + LENGTH, 0, &result));
 	migrate_test_expect(test, &result, 0, 0, NR);
 	KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
 	migrate_test_verify(test, addr, NR, 400);
@@ -200,13 +200,13 @@ static void migrate_test_device_errors(struct kunit *test)
 	device->clear_errors = 1;
 	KUNIT_EXPECT_EQ(test, -EIO,
 			hmm_migrate_to_device(device->devmem, current->mm, hole,
-					      hole + PAGE_SIZE, &result));
+					      hole + PAGE_SIZE, 0, &result));
 	migrate_test_expect(test, &result, 0, 0, 1);
 	KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
 
 	KUNIT_ASSERT_EQ(test, 0,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
-					      addr + LENGTH, &result));
+					      addr + LENGTH, 0, &result));
 	device->copy_errors = 1;
 	KUNIT_EXPECT_EQ(test, -EIO,
 			hmm_migrate_to_ram(current->mm, device, addr,
@@ -219,6 +219,7 @@ static void migrate_test_device_errors(struct kunit *test)
 static void migrate_test_evict(struct kunit *test)
 {
 	struct test_device *device = test->priv;
+	struct hmm_devmem_evict_result evicted;
 	struct hmm_migrate_result result;
 	unsigned long addr;
 
@@ -226,15 +227,19 @@ static void migrate_test_evict(struct kunit *test)
 	addr = migrate_test_fill(test, NR, 500);
 	KUNIT_ASSERT_EQ(test, 0,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
-					      addr + LENGTH, &result));
+					      addr + LENGTH, 0, &result));
 
-	KUNIT_EXPECT_EQ(test, 5,
-			hmm_devmem_evict(device->devmem, 5, TEST_TIMEOUT_MS));
+	KUNIT_EXPECT_EQ(test, 0,
+			hmm_devmem_evict(device->devmem, 5, TEST_TIMEOUT_MS,
+					 &evicted));
+	KUNIT_EXPECT_EQ(test, 5, evicted.evicted);
 	KUNIT_EXPECT_EQ(test, NR - 5, test_device_used(device));
 	device->copy_errors = 1;
-	KUNIT_EXPECT_EQ(test, NR - 5,
+	KUNIT_EXPECT_EQ(test, 0,
 			hmm_devmem_evict(device->devmem, ULONG_MAX,
-					 TEST_TIMEOUT_MS));
+					 TEST_TIMEOUT_MS, &evicted));
+	KUNIT_EXPECT_EQ(test, NR - 5, evicted.evicted);
+	KUNIT_EXPECT_EQ(test, 0, evicted.failed);
 	KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
 	migrate_test_verify(test, addr, NR, 500);
 }
@@ -250,11 +255,42 @@ static void migrate_test_remove(struct kunit *test)
 	addr = migrate_test_fill(test, NR, 600);
 	KUNIT_ASSERT_EQ(test, 0,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
-					      addr + LENGTH, &result));
+					      addr + LENGTH, 0, &result));
 	KUNIT_EXPECT_EQ(test, 0, hmm_devmem_remove(device->devmem,
-						   TEST_TIMEOUT_MS));
+						   TEST_TIMEOUT_MS, NULL));
 	device->devmem = NULL;
 	migrate_test_verify(test, addr, NR, 600);
+}
+
+/* The device is gone and copies nothing: its pages are lost, and only those. */
+static void migrate_test_remove_gone(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	struct hmm_devmem_evict_result evicted;
+	struct hmm_migrate_result result;
+	unsigned long addr, in_ram, i;
+	u64 word;
+
+	test_device_add_memory(test, device);
+	in_ram = migrate_test_fill(test, NR, 700);
+	addr = migrate_test_fill(test, NR, 800);
+	KUNIT_ASSERT_EQ(test, 0,
+			hmm_migrate_to_device(device->devmem, current->mm, addr,
+					      addr + LENGTH, 0, &result));
+	device->copy_errors = UINT_MAX;
+	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_devmem_remove(device->devmem, 0,
+							&evicted));
+	device->devmem = NULL;
+	KUNIT_EXPECT_EQ(test, 0, evicted.evicted);
+	KUNIT_EXPECT_LT(test, 0, evicted.failed);
+	KUNIT_EXPECT_EQ(test, NR, evicted.failed + evicted.untried);
+	for (i = 0; i < NR; i++)
+		KUNIT_EXPECT_NE(test, 0,
+				copy_from_user(&word, (void __user *)addr +
+					       i * PAGE_SIZE, sizeof(word)));
+	migrate_test_verify(test, in_ram, NR, 700);
+	/* The memory is unplugged with the last of its pages. */
+	KUNIT_EXPECT_EQ(test, 0, vm_munmap(addr, LENGTH));
 }
 
 static struct kunit_case migrate_test_cases[] = {
@@ -266,6 +302,7 @@ static struct kunit_case migrate_test_cases[] = {
 	KUNIT_CASE(migrate_test_device_errors),
 	KUNIT_CASE(migrate_test_evict),
 	KUNIT_CASE(migrate_test_remove),
+	KUNIT_CASE(migrate_test_remove_gone),
 	{}
 };
 

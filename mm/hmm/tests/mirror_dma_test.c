@@ -149,7 +149,7 @@ static void dma_test_private(struct kunit *test)
 	test_write_word(test, addr, 3);
 	KUNIT_ASSERT_EQ(test, 0,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
-					      addr + PAGE_SIZE, &result));
+					      addr + PAGE_SIZE, 0, &result));
 	KUNIT_ASSERT_EQ(test, result.moved, 1);
 
 	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_fault(&device->mirror, addr, 0));

@@ -248,7 +248,7 @@ void test_device_destroy(struct test_device *device)
 	if (device->mirrored)
 		hmm_mirror_unregister(&device->mirror);
 	if (device->devmem)
-		hmm_devmem_remove(device->devmem, TEST_TIMEOUT_MS);
+		hmm_devmem_remove(device->devmem, TEST_TIMEOUT_MS, NULL);
 	vfree(device->storage);
 	xa_destroy(&device->table);
 	kfree(device);

@@ -226,13 +226,34 @@ int dmirror_migrate(struct dmirror *dev, const void *addr, size_t length,
 	return ret;
 }
 
+int dmirror_make_room(struct dmirror *dev, const void *addr, size_t length,
+		      struct hmm_dmirror_migrate *result)
+{
+	struct hmm_dmirror_migrate migrate = {
+		.addr = address(addr),
+		.length = length,
+		.target = HMM_DMIRROR_TO_DEVICE,
+		.flags = HMM_DMIRROR_MIGRATE_MAKE_ROOM,
+	};
+	int ret = control(dev, HMM_DMIRROR_MIGRATE, &migrate);
+
+	if (result)
+		*result = migrate;
+	return ret;
+}
+
+int dmirror_evict_as(struct dmirror *dev, struct hmm_dmirror_evict *evict)
+{
+	return control(dev, HMM_DMIRROR_EVICT, evict);
+}
+
 int dmirror_evict(struct dmirror *dev, uint64_t nr_pages, uint64_t *evicted)
 {
 	struct hmm_dmirror_evict evict = {
 		.nr_pages = nr_pages,
 		.timeout_ms = EVICT_TIMEOUT_MS,
 	};
-	int ret = control(dev, HMM_DMIRROR_EVICT, &evict);
+	int ret = dmirror_evict_as(dev, &evict);
 
 	*evicted = evict.evicted;
 	return ret;

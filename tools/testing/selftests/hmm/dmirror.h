@@ -92,6 +92,13 @@ int dmirror_migrate(struct dmirror *dev, const void *addr, size_t length,
 		    enum hmm_dmirror_target target,
 		    struct hmm_dmirror_migrate *result);
 
+/* As dmirror_migrate() to the device, which evicts what is old to make room. */
+int dmirror_make_room(struct dmirror *dev, const void *addr, size_t length,
+		      struct hmm_dmirror_migrate *result);
+
+/* Evict as described by @evict, which receives the counts, after a failure too. */
+int dmirror_evict_as(struct dmirror *dev, struct hmm_dmirror_evict *evict);
+
 /* Bring @nr_pages (~0: all) of the device's memory back to RAM. */
 int dmirror_evict(struct dmirror *dev, uint64_t nr_pages, uint64_t *evicted);
 

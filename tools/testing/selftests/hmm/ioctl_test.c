@@ -292,8 +292,11 @@ TEST_F(ioctl, migrate_members)
 		BAD(-EINVAL, HMM_DMIRROR_MIGRATE, good, addr = -page);
 		BAD(-EINVAL, HMM_DMIRROR_MIGRATE, good, target = 2);
 		BAD(-EINVAL, HMM_DMIRROR_MIGRATE, good, target = ~0U);
-		BAD(-EINVAL, HMM_DMIRROR_MIGRATE, good, flags = 1);
+		BAD(-EINVAL, HMM_DMIRROR_MIGRATE, good, flags = 2);
 	}
+	good.target = HMM_DMIRROR_TO_RAM;
+	BAD(-EINVAL, HMM_DMIRROR_MIGRATE, good,
+	    flags = HMM_DMIRROR_MIGRATE_MAKE_ROOM);
 	EXPECT_UNCHANGED();
 }
 
@@ -334,7 +337,18 @@ TEST_F(ioctl, evict_members)
 
 	BAD(-EINVAL, HMM_DMIRROR_EVICT, good, timeout_ms = 60001);
 	BAD(-EINVAL, HMM_DMIRROR_EVICT, good, timeout_ms = ~0U);
-	BAD(-EINVAL, HMM_DMIRROR_EVICT, good, flags = 1);
+	BAD(-EINVAL, HMM_DMIRROR_EVICT, good, flags = 2);
+	BAD(-EINVAL, HMM_DMIRROR_EVICT, good, offset = page_size());
+	if (variant->memory != NONE) {
+		good.flags = HMM_DMIRROR_EVICT_RANGE;
+		BAD(-EINVAL, HMM_DMIRROR_EVICT, good, nr_pages = 0);
+		BAD(-EINVAL, HMM_DMIRROR_EVICT, good, nr_pages = ~0ULL);
+		good.nr_pages = 1;
+		BAD(-EINVAL, HMM_DMIRROR_EVICT, good, offset = 1);
+		BAD(-EINVAL, HMM_DMIRROR_EVICT, good, offset = ~0ULL << 12);
+		BAD(-EINVAL, HMM_DMIRROR_EVICT, good,
+		    offset = self->dev.info.memory_size);
+	}
 	/* Nothing is there, and that is no error. */
 	EXPECT_EQ(variant->memory == NONE ? -EOPNOTSUPP : 0,
 		  dmirror_evict(&self->dev, ~0ULL, &evicted));
@@ -392,7 +406,7 @@ TEST_F(ioctl, inject_members)
 	unsigned int what;
 
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, good,
-	    what = HMM_DMIRROR_INJECT_FLUSH_DELAY + 1);
+	    what = HMM_DMIRROR_INJECT_EVICT_KEEP + 1);
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, good, what = ~0U);
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, good, value = 1);
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, delay, value = 10001);

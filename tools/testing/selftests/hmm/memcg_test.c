@@ -2,6 +2,7 @@
 /*
  * Device page faults of a process with a memory limit: what they bring in is
  * charged to the process, and what exceeds the limit goes to swap and comes back.
+ * Device memory with a limit of its own: who migrates is charged.
  */
 #define _GNU_SOURCE
 #include <sys/mount.h>
@@ -12,11 +13,16 @@
 #define AREA		(10 * MIB)
 #define CHUNK		MIB		/* has the same word everywhere */
 
+/* A cgroup below a mount of its own. */
+struct group {
+	char root[64];
+	char path[128];
+};
+
 FIXTURE(memcg)
 {
 	struct dmirror dev;
-	char root[64];		/* where the cgroup file system is mounted */
-	char group[128];
+	struct group group;
 };
 
 static int write_control(const char *directory, const char *name,
@@ -37,6 +43,44 @@ static long read_control(const char *directory, const char *name,
 	return read_number(path, line);
 }
 
+/* 0, or -errno if there is no cgroup file system or @controller is not there. */
+static int open_group(struct group *group, const char *controller)
+{
+	char enable[32];
+	int err;
+
+	snprintf(group->root, sizeof(group->root), "/tmp/hmm-memcg-XXXXXX");
+	if (!mkdtemp(group->root))
+		return -errno;
+	if (mount("none", group->root, "cgroup2", 0, NULL)) {
+		err = -errno;
+		rmdir(group->root);
+		return err;
+	}
+	snprintf(group->path, sizeof(group->path), "%s/hmm-memcg-test",
+		 group->root);
+	snprintf(enable, sizeof(enable), "+%s", controller);
+	err = write_control(group->root, "cgroup.subtree_control", enable);
+	if (!err && mkdir(group->path, 0700))
+		err = -errno;
+	if (err) {
+		umount(group->root);
+		rmdir(group->root);
+	}
+	return err;
+}
+
+static void close_group(struct group *group)
+{
+	unsigned int i;
+
+	/* What the child has left may take a moment to go. */
+	for (i = 0; i < 1000 && rmdir(group->path); i++)
+		usleep(10000);
+	umount(group->root);
+	rmdir(group->root);
+}
+
 FIXTURE_SETUP(memcg)
 {
 	char limit[24];
@@ -44,36 +88,16 @@ FIXTURE_SETUP(memcg)
 	OPEN_OR_SKIP(return, &self->dev, NONE, 0);
 	if (read_number("/proc/meminfo", "SwapFree:") < (long)(2 * AREA / KIB))
 		SKIP(return, "there is not enough swap space");
-	snprintf(self->root, sizeof(self->root), "/tmp/hmm-memcg-XXXXXX");
-	ASSERT_NE(NULL, mkdtemp(self->root));
-	if (mount("none", self->root, "cgroup2", 0, NULL)) {
-		int err = errno;
-
-		rmdir(self->root);
-		SKIP(return, "cgroup2: %s", strerror(err));
-	}
-	if (write_control(self->root, "cgroup.subtree_control", "+memory")) {
-		umount(self->root);
-		rmdir(self->root);
+	if (open_group(&self->group, "memory"))
 		SKIP(return, "there is no memory controller");
-	}
-	snprintf(self->group, sizeof(self->group), "%s/hmm-memcg-test",
-		 self->root);
-	ASSERT_EQ(0, mkdir(self->group, 0700));
 	snprintf(limit, sizeof(limit), "%lu", LIMIT);
-	ASSERT_EQ(0, write_control(self->group, "memory.max", limit));
+	ASSERT_EQ(0, write_control(self->group.path, "memory.max", limit));
 }
 
 FIXTURE_TEARDOWN(memcg)
 {
-	unsigned int i;
-
 	dmirror_close(&self->dev);
-	/* What the child has left may take a moment to go. */
-	for (i = 0; i < 1000 && rmdir(self->group); i++)
-		usleep(10000);
-	umount(self->root);
-	rmdir(self->root);
+	close_group(&self->group);
 }
 
 /* In the group, on a device of its own; 0 or where it failed. */
@@ -84,7 +108,7 @@ static int work_in_group(struct _test_data_memcg *self)
 	uint64_t sum;
 	size_t at;
 
-	if (write_control(self->group, "cgroup.procs", "0"))
+	if (write_control(self->group.path, "cgroup.procs", "0"))
 		return 10;
 	if (!area || dmirror_open(&own, self->dev.number))
 		return 11;
@@ -111,13 +135,120 @@ TEST_F(memcg, swaps)
 		_exit(work_in_group(self));
 	EXPECT_EQ(0, child_status(child));
 	/* The device's faults met the limit, and nobody was killed for it. */
-	EXPECT_LT(0, read_control(self->group, "memory.events", "max "));
-	EXPECT_EQ(0, read_control(self->group, "memory.events", "oom_kill "));
+	EXPECT_LT(0, read_control(self->group.path, "memory.events", "max "));
+	EXPECT_EQ(0, read_control(self->group.path, "memory.events", "oom_kill "));
 	EXPECT_LE((long)(AREA - LIMIT) / 2,
-		  read_control(self->group, "memory.swap.peak", NULL));
+		  read_control(self->group.path, "memory.swap.peak", NULL));
 	/* A little of the kernel's own may exceed it. */
 	EXPECT_GE((long)(LIMIT + MIB),
-		  read_control(self->group, "memory.peak", NULL));
+		  read_control(self->group.path, "memory.peak", NULL));
+}
+
+FIXTURE(dmem)
+{
+	struct dmirror dev;
+	struct group group;
+	char region[32];
+};
+
+FIXTURE_VARIANT(dmem)
+{
+	enum hmm_dmirror_memory memory;
+};
+
+FIXTURE_VARIANT_ADD(dmem, private)
+{
+	.memory = PRIVATE,
+};
+
+FIXTURE_VARIANT_ADD(dmem, cdm)
+{
+	.memory = CDM,
+};
+
+#define DMEM_LIMIT	(2 * MIB)
+
+FIXTURE_SETUP(dmem)
+{
+	char limit[64];
+
+	OPEN_OR_SKIP(return, &self->dev, variant->memory, 0);
+	if (open_group(&self->group, "dmem"))
+		SKIP(return, "there is no dmem controller");
+	snprintf(self->region, sizeof(self->region), "hmm/hmm_dmirror%u ",
+		 self->dev.number);
+	snprintf(limit, sizeof(limit), "%s%lu", self->region, DMEM_LIMIT);
+	ASSERT_EQ(0, write_control(self->group.path, "dmem.max", limit));
+}
+
+FIXTURE_TEARDOWN(dmem)
+{
+	dmirror_close(&self->dev);
+	close_group(&self->group);
+}
+
+#define CHARGED(self) \
+	read_control((self)->group.path, "dmem.current", (self)->region)
+
+/* In the group: twice the limit, first as it is and then with room made. */
+static int migrate_in_group(struct _test_data_dmem *self, char *others_data)
+{
+	struct hmm_dmirror_migrate result;
+	size_t length = 2 * DMEM_LIMIT;
+	size_t allowed = DMEM_LIMIT / page_size();
+	char *area = map_pages(length / page_size());
+	struct dmirror own;
+
+	if (write_control(self->group.path, "cgroup.procs", "0"))
+		return 10;
+	if (!area || dmirror_open(&own, self->dev.number))
+		return 11;
+	fill(area, length, 1);
+	if (migrate(&own, area, length, HMM_DMIRROR_TO_DEVICE, &result) !=
+	    -ENOSPC || result.moved != allowed)
+		return 12;
+	if (CHARGED(self) != DMEM_LIMIT)
+		return 13;
+	/* There is room; what others have is not taken for want of a right. */
+	if (dmirror_make_room(&own, area, length, &result) != -ENOSPC ||
+	    result.moved || CHARGED(self) != DMEM_LIMIT)
+		return 14;
+	if (differences(others_data, DMEM_LIMIT, 3) ||
+	    differences(area, length, 1))
+		return 15;
+	munmap(area, DMEM_LIMIT / 2);
+	if (own.info.memory == CDM && CHARGED(self) != DMEM_LIMIT / 2)
+		return 16;
+	munmap(area + DMEM_LIMIT / 2, length - DMEM_LIMIT / 2);
+	if (CHARGED(self))
+		return 17;
+	dmirror_close(&own);
+	return 0;
+}
+
+TEST_F(dmem, limit)
+{
+	struct hmm_dmirror_migrate result;
+	char *data = map_pages(DMEM_LIMIT / page_size());
+	struct hmm_dmirror_info info;
+	pid_t child;
+
+	ASSERT_NE(NULL, data);
+	fill(data, DMEM_LIMIT, 3);
+	ASSERT_EQ(0, migrate(&self->dev, data, DMEM_LIMIT,
+			     HMM_DMIRROR_TO_DEVICE, &result));
+	EXPECT_EQ(DMEM_LIMIT / page_size(), result.moved);
+	/* That is not the group's. */
+	EXPECT_EQ(0, CHARGED(self));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child)
+		_exit(migrate_in_group(self, data));
+	EXPECT_EQ(0, child_status(child));
+	EXPECT_EQ(0, CHARGED(self));
+	ASSERT_EQ(0, munmap(data, DMEM_LIMIT));
+	ASSERT_EQ(0, dmirror_info(&self->dev, &info));
+	EXPECT_EQ(0, info.memory_used);
 }
 
 TEST_HARNESS_MAIN
