@@ -24,6 +24,8 @@
 #   --disk MIB       size of a scratch disk with an ext2 file system, default 0,
 #                    none.  The guest's init mounts it at /disk
 #   --iommu          an Intel IOMMU, and the PCI device "edu" behind it
+#   --ivshmem MIB    the PCI device "ivshmem-plain" with so much memory in BAR 2, a
+#                    power of two, 2 to 4096; default 0: no such device
 #   --qemu ARG       one more argument for QEMU; may be repeated
 #   --no-panic-on-warn  a kernel warning does not end the guest
 #   --follow         copy the result to the terminal while it arrives
@@ -47,13 +49,13 @@ usage()
 }
 
 kernel='' initrd='' out='' timeout=600 memory=6G cpus=2 swap=1024
-icount=0 follow=0 interactive=0 warn=1 probe=0 iommu=0 disk=0
+icount=0 follow=0 interactive=0 warn=1 probe=0 iommu=0 ivshmem=0 disk=0
 append=() extra=()
 
 while [ $# -gt 0 ]; do
 	case $1 in
 	--kernel | --initrd | --out | --timeout | --memory | --cpus | --append | \
-	--swap | --disk | --qemu)
+	--swap | --disk | --ivshmem | --qemu)
 		need_arg "$1" $# ;;
 	esac
 	case $1 in
@@ -67,6 +69,7 @@ while [ $# -gt 0 ]; do
 	--swap) swap=$2; shift ;;
 	--disk) disk=$2; shift ;;
 	--iommu) iommu=1 ;;
+	--ivshmem) ivshmem=$2; shift ;;
 	--icount) icount=1 ;;
 	--qemu) extra+=("$2"); shift ;;
 	--no-panic-on-warn) warn=0 ;;
@@ -80,11 +83,15 @@ done
 if [ -z "$kernel" ] || [ -z "$initrd" ] || [ -z "$out" ]; then
 	usage_error "--kernel, --initrd and --out are required"
 fi
-for n in "$timeout" "$cpus" "$swap" "$disk"; do
+for n in "$timeout" "$cpus" "$swap" "$disk" "$ivshmem"; do
 	case $n in
 	'' | *[!0-9]*) usage_error "not a number: $n" ;;
 	esac
 done
+case $ivshmem in
+0 | 2 | 4 | 8 | 16 | 32 | 64 | 128 | 256 | 512 | 1024 | 2048 | 4096) ;;
+*) usage_error "--ivshmem $ivshmem: not a power of two, 2 to 4096" ;;
+esac
 [ -f "$kernel" ] || die "no kernel image $kernel"
 [ -f "$initrd" ] || die "no initramfs $initrd"
 need_tools qemu-system-x86_64 timeout
@@ -152,6 +159,10 @@ fi
 if [ "$accel" = tcg ]; then
 	cmdline+=" $(awk -F: '/^bogomips/ {
 		printf "tsc_early_khz=%d", $2 * 500; exit }' /proc/cpuinfo)"
+fi
+if [ "$ivshmem" -gt 0 ]; then
+	extra=(-object "memory-backend-ram,id=ivshmem,size=${ivshmem}M,share=on"
+	       -device "ivshmem-plain,memdev=ivshmem" ${extra[@]+"${extra[@]}"})
 fi
 if [ "$iommu" = 1 ]; then
 	cmdline+=" intel_iommu=on"

@@ -5,54 +5,17 @@
  * processes go on.
  */
 #define _GNU_SOURCE
-#include <glob.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 
-#include "dmirror_test.h"
+#include "pci.h"
 
-#define DRIVER		"/sys/bus/pci/drivers/hmm_dmirror/"
 #define PAGES		32
 #define DEVICE_FAILED	HMM_DMIRROR_STATUS_DEVICE
 
 /* What is quick may be slow on a debug kernel, and what is slower hangs. */
 #define WAIT_S		20
 #define UNBIND_US	5000000
-
-/* The PCI device that the driver is bound to; -ENODEV if it is not just one. */
-static int find_device(char *address, size_t size)
-{
-	glob_t links;
-	int ret = -ENODEV;
-
-	if (glob(DRIVER "0000:*", 0, NULL, &links))
-		return -ENODEV;
-	if (links.gl_pathc == 1) {
-		snprintf(address, size, "%s",
-			 links.gl_pathv[0] + strlen(DRIVER));
-		ret = 0;
-	}
-	globfree(&links);
-	return ret;
-}
-
-static int unbind_device(const char *address)
-{
-	return write_text(DRIVER "unbind", address);
-}
-
-static int bind_device(const char *address)
-{
-	return write_text(DRIVER "bind", address);
-}
-
-static bool is_bound(const char *address)
-{
-	char link[128];
-
-	snprintf(link, sizeof(link), DRIVER "%s", address);
-	return !access(link, F_OK);
-}
 
 /* Like pthread_join(), but not for ever. */
 static int join_in_time(pthread_t thread)
@@ -67,7 +30,7 @@ static int join_in_time(pthread_t thread)
 FIXTURE(removal)
 {
 	struct dmirror dev;
-	char address[32];
+	struct pci_bar pci;
 	long users;		/* of the module, before the device was opened */
 	size_t page;
 	size_t length;
@@ -76,8 +39,8 @@ FIXTURE(removal)
 
 FIXTURE_SETUP(removal)
 {
-	if (find_device(self->address, sizeof(self->address)))
-		SKIP(return, "hmm_dmirror is not bound to one PCI device");
+	if (find_pci(&self->pci, NONE))
+		SKIP(return, "hmm_dmirror is bound to no PCI device");
 	self->users = module_users();
 	OPEN_KIND_OR_SKIP(return, &self->dev, NONE, true);
 	self->page = page_size();
@@ -90,9 +53,9 @@ FIXTURE_SETUP(removal)
 /* In the parent, so that the device comes back whatever became of the test. */
 FIXTURE_TEARDOWN_PARENT(removal)
 {
-	if (!is_bound(self->address))
-		EXPECT_EQ(0, bind_device(self->address));
-	EXPECT_TRUE(is_bound(self->address));
+	if (!is_bound(&self->pci))
+		EXPECT_EQ(0, bind_device(&self->pci));
+	EXPECT_TRUE(is_bound(&self->pci));
 	/* By now nothing of the test keeps the module. */
 	EXPECT_TRUE(wait_module_users(self->users));
 }
@@ -123,8 +86,8 @@ TEST_F(removal, every_ioctl)
 
 	ASSERT_EQ(0, dmirror_read(dev, self->data, self->length));
 	ASSERT_EQ(PAGES, mapped(dev, self->data, self->length, MAPPED));
-	ASSERT_EQ(0, unbind_device(self->address));
-	EXPECT_FALSE(is_bound(self->address));
+	ASSERT_EQ(0, unbind_device(&self->pci));
+	EXPECT_FALSE(is_bound(&self->pci));
 	EXPECT_EQ(-ENOENT, dmirror_open(&again, dev->number));
 
 	EXPECT_EQ(-ENODEV, dmirror_info(dev, &info));
@@ -156,7 +119,7 @@ TEST_F(removal, process_goes_on)
 	ASSERT_NE(NULL, out);
 	ASSERT_EQ(0, dmirror_fill(&self->dev, out, self->length, 7));
 	ASSERT_EQ(0, dmirror_read(&self->dev, self->data, self->length));
-	ASSERT_EQ(0, unbind_device(self->address));
+	ASSERT_EQ(0, unbind_device(&self->pci));
 
 	EXPECT_EQ(0, others(out, self->length, 7));
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
@@ -182,8 +145,8 @@ TEST_F(removal, bind_again)
 
 	ASSERT_NE(NULL, more);
 	ASSERT_EQ(0, dmirror_read(&self->dev, self->data, self->length));
-	ASSERT_EQ(0, unbind_device(self->address));
-	ASSERT_EQ(0, bind_device(self->address));
+	ASSERT_EQ(0, unbind_device(&self->pci));
+	ASSERT_EQ(0, bind_device(&self->pci));
 	expect_works(_metadata, more, self->length, 3);
 	EXPECT_EQ(-ENODEV, dmirror_read(&self->dev, more, self->length));
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
@@ -203,7 +166,7 @@ TEST_F(removal, fault_many)
 	devs[1] = self->dev;
 	ASSERT_EQ(0, dmirror_fault_many(devs, 2, self->data, 0, NULL));
 	EXPECT_LT(0, mapped(&devs[1], self->data, self->page, MAPPED));
-	ASSERT_EQ(0, unbind_device(self->address));
+	ASSERT_EQ(0, unbind_device(&self->pci));
 	ASSERT_EQ(0, mprotect(self->data, self->length, PROT_READ));
 	ASSERT_EQ(0, mprotect(self->data, self->length, PROT_READ | PROT_WRITE));
 
@@ -238,7 +201,7 @@ TEST_F(removal, process_exits)
 	}
 	close(ready[1]);
 	ASSERT_EQ(1, read(ready[0], &byte, 1));
-	EXPECT_EQ(0, unbind_device(self->address));
+	EXPECT_EQ(0, unbind_device(&self->pci));
 	ASSERT_EQ(1, write(go[1], &byte, 1));
 	EXPECT_EQ(0, child_status(child));
 	dmirror_close(&self->dev);
@@ -341,7 +304,7 @@ TEST_F(removal, programs_run)
 		usleep(round * 700);
 
 		start = now_us();
-		unbound = unbind_device(self->address);
+		unbound = unbind_device(&self->pci);
 		EXPECT_EQ(0, unbound);
 		EXPECT_GT(UNBIND_US, now_us() - start);
 		for (i = 0; i < WORKERS && unbound; i++)
@@ -359,7 +322,7 @@ TEST_F(removal, programs_run)
 		}
 		EXPECT_EQ(0, close(devs[0].fd));
 		EXPECT_EQ(0, close(devs[1].fd));
-		ASSERT_EQ(0, bind_device(self->address));
+		ASSERT_EQ(0, bind_device(&self->pci));
 	}
 	expect_works(_metadata, self->data, self->length, 5);
 }
@@ -445,10 +408,10 @@ static void unbind_while_blocked(struct __test_metadata *_metadata,
 	ASSERT_EQ(POLLIN, event.revents);
 
 	start = now_us();
-	EXPECT_EQ(0, unbind_device(self->address));
+	EXPECT_EQ(0, unbind_device(&self->pci));
 	EXPECT_GT(UNBIND_US, now_us() - start);
 	EXPECT_EQ(-ENODEV, dmirror_read(&self->dev, self->data, self->length));
-	EXPECT_EQ(0, bind_device(self->address));
+	EXPECT_EQ(0, bind_device(&self->pci));
 	expect_works(_metadata, self->data, self->length, 6);
 	ASSERT_EQ(EBUSY, pthread_tryjoin_np(thread, NULL));
 
@@ -541,8 +504,8 @@ TEST_F(removal, open_and_close)
 		seen = __atomic_load_n(&opened, __ATOMIC_RELAXED);
 		EXPECT_TRUE(wait_count(&opened, seen + 1));
 		usleep(i * 100);
-		EXPECT_EQ(0, unbind_device(self->address));
-		EXPECT_EQ(0, bind_device(self->address));
+		EXPECT_EQ(0, unbind_device(&self->pci));
+		EXPECT_EQ(0, bind_device(&self->pci));
 	}
 	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 	for (i = 0; i < OPENERS; i++) {
