@@ -8,7 +8,7 @@
 #                                     from a copy of the pristine objects
 #   build.sh ext debug|release        our modules alone, for the pristine kernel:
 #                                     $HMM_BUILD/ext/{debug,release}
-#   build.sh programs                 the static test programs, to
+#   build.sh programs                 the static test programs and hmmstat, to
 #                                     $HMM_BUILD/programs; "tests" there lists
 #                                     those that are kselftests
 #   build.sh config pristine|patched debug|release
@@ -161,6 +161,9 @@ build_programs()
 	mkdir -p "$dir"
 	run_logged "building the test programs" "$HMM_LOG/build-programs.log" \
 		kmake -C "$src" OUTPUT="$dir" CC="$cc" -j "$JOBS" all || exit 1
+	run_logged "building hmmstat" "$HMM_LOG/build-hmmstat.log" \
+		make -C "$HMM_ROOT/tools/hmm/hmmstat" O="$dir" CC="$cc" \
+		LDFLAGS=-static || exit 1
 	kmake -s -C "$src" OUTPUT="$dir" emit_tests |
 		sed -n 's/^[^:]*:\([^ ]*\)$/\1/p' >"$dir/tests.new"
 	[ -s "$dir/tests.new" ] || die "the selftest Makefile lists no program"

@@ -83,7 +83,7 @@ check_checkpatch()
 
 	mapfile -t kernel < <(our_files_in "$CHECK_KERNEL_DIRS Documentation/mm/hmm")
 	mapfile -t programs < <(our_files_in "tools/testing/selftests/hmm
-		tools/hmm/bench" | grep -E '\.[ch]$|Makefile$|Kbuild$')
+		tools/hmm/bench tools/hmm/hmmstat" | grep -E '\.[ch]$|Makefile$|Kbuild$')
 	[ ${#kernel[@]} -gt 0 ]
 	[ ${#programs[@]} -gt 0 ]
 	run_checkpatch '' -f "${kernel[@]}" || rc=1

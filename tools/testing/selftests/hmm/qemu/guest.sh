@@ -9,6 +9,7 @@
 #   load_modules        hmm_helpers and, with $HMM_DEVICES, hmm_dmirror
 #   unload_modules      all of ours; fails if one stays
 #   kunit_suite SUITE   prints the results of a KUnit suite that has run
+#   hmmstat_check       fails if hmmstat does not show the devices' memory
 #   splat_check         fails if the kernel complained since boot
 #   leak_check          fails if kmemleak finds something; skips without it
 #
@@ -51,11 +52,14 @@ load_modules()
 	insmod /lib/hmm/hmm_helpers.ko || return 1
 	[ -n "$HMM_DEVICES" ] || return 0
 	insmod /lib/hmm/hmm_dmirror.ko devices="$HMM_DEVICES" || return 1
-	# QEMU's "edu", if it is there: a device behind the IOMMU.
+	# If they are there, QEMU's "edu", a device behind the IOMMU, and
+	# "ivshmem-plain", one with memory.
 	for _d in /sys/bus/pci/devices/*; do
-		if [ "$(cat "$_d/vendor" "$_d/device" | tr '\n' ' ')" = "0x1234 0x11e8 " ]; then
-			echo 1234 11e8 >/sys/bus/pci/drivers/hmm_dmirror/new_id || return 1
-		fi
+		_id=$(sed 's/^0x//' "$_d/vendor" "$_d/device" | tr '\n' ' ')
+		case $_id in
+		"1234 11e8 " | "1af4 1110 ")
+			echo "$_id" >/sys/bus/pci/drivers/hmm_dmirror/new_id || return 1 ;;
+		esac
 	done
 }
 
@@ -75,6 +79,20 @@ unload_modules()
 		_rc=1
 	fi
 	return $_rc
+}
+
+hmmstat_check()
+{
+	hmmstat || return 1
+	hmmstat --json >/tmp/hmmstat || return 1
+	# Each memory of the devices with its size, and no address space any more.
+	_n=$(grep -o '"name":' /tmp/hmmstat | wc -l)
+	_m=$(($(wc -l </sys/kernel/debug/hmm/devmems) - 1))
+	if [ "$_n" -ne $_m ] || [ $_m -lt 1 ] ||
+	   ! grep -q '"name": *"hmm_dmirror0".*"total": *16384' /tmp/hmmstat; then
+		sed 's/^/# /' /tmp/hmmstat
+		return 1
+	fi
 }
 
 kunit_suite()
