@@ -269,7 +269,8 @@ static int hmm_devmem_plug(struct hmm_devmem *devmem, u64 size,
 	if (!devmem->resident || !devmem->blocks)
 		return -ENOMEM;
 	for (i = 0; i < nr_blocks; i++)
-		INIT_LIST_HEAD(&devmem->blocks[i].lru);
+		devmem->blocks[i] = (struct hmm_devmem_block){
+			.lru = LIST_HEAD_INIT(devmem->blocks[i].lru) };
 	if (hmm_devmem_register_region(devmem, size))
 		return -ENOMEM;
 
@@ -424,16 +425,26 @@ int hmm_devmem_remove(struct hmm_devmem *devmem, unsigned int timeout_ms,
 {
 	struct hmm_devmem_evict_result unwanted;
 
+	if (!result)
+		result = &unwanted;
 	hmm_devmem_set_state(devmem, HMM_DEVMEM_DRAINING);
 	hmm_evict(devmem, ULONG_MAX, U64_MAX,
-		  jiffies + msecs_to_jiffies(timeout_ms), HMM_DEVMEM_DRAINING, result ?: &unwanted);
+		  jiffies + msecs_to_jiffies(timeout_ms), HMM_DEVMEM_DRAINING,
+		  result);
 	hmm_devmem_set_state(devmem, HMM_DEVMEM_DETACHED);
 	/* The next device may have the same owner; what is left is not its. */
 	WRITE_ONCE(devmem->pgmap.owner, devmem);
 
+	/* So may its name; pages in use know what they are charged to. */
+	dmem_cgroup_unregister_region(devmem->region);
+	devmem->region = NULL;
+
 	if (!atomic_long_dec_and_test(&devmem->refs))
 		return -EBUSY;
 
+	/* What stayed has gone since. */
+	*result = (struct hmm_devmem_evict_result){
+		.evicted = result->evicted };
 	hmm_devmem_unplug(devmem);
 	return 0;
 }

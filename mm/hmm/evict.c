@@ -2,12 +2,12 @@
 /*
  * Eviction of device memory: by page frame, whoever maps it, without mmap_lock.
  *
- * Victims are blocks, the one that was used longest ago first.  An eviction moves
- * a block that it works on to a list of its own, so that others try other blocks;
- * a use of the block meanwhile moves it back, to the young end, where this round
- * of the eviction does not come.
+ * Victims are blocks, the one that was used longest ago first.  The list of blocks
+ * is in the order of their use; an eviction goes along it as far as what was used
+ * when it began, and over and over again.
  */
 #include <linux/export.h>
+#include <linux/genalloc.h>
 #include <linux/jiffies.h>
 #include <linux/migrate.h>
 #include <linux/sched/signal.h>
@@ -24,7 +24,9 @@
  * @worst: the last state of @devmem that is good enough
  * @before: only blocks that were not used since, by &hmm_devmem.clock
  * @round_before: the same for this round
- * @tried: blocks of this round; under &hmm_devmem.lru_lock
+ * @last: block that was tried last in this round; NULL if none
+ * @last_used: when it was used; 0 if none was tried
+ * @passed_over: another eviction was at some block
  * @result: what the caller gets; what stayed is that of the round before
  * @round: this round's
  */
@@ -36,7 +38,9 @@ struct hmm_eviction {
 	enum hmm_devmem_state worst;
 	u64 before;
 	u64 round_before;
-	struct list_head tried;
+	struct hmm_devmem_block *last;
+	u64 last_used;
+	bool passed_over;
 	struct hmm_devmem_evict_result *result;
 	struct hmm_devmem_evict_result round;
 };
@@ -96,44 +100,70 @@ void hmm_devmem_touch(struct hmm_devmem *devmem, unsigned long pfn,
 }
 EXPORT_SYMBOL_GPL(hmm_devmem_touch);
 
-/* Take the oldest block; NULL if this round has tried all.  Empty ones go. */
-static struct hmm_devmem_block *hmm_evict_next_block(struct hmm_eviction *e)
+/* Where to look on: after the block tried last, if it was not used since. */
+static struct list_head *hmm_evict_cursor(const struct hmm_eviction *e)
+{
+	if (e->last && e->last->used == e->last_used &&
+	    !list_empty(&e->last->lru))
+		return &e->last->lru;
+	return &e->devmem->lru;
+}
+
+/*
+ * Take the next block; NULL if this round has tried all.  Empty ones leave the list,
+ * and one that another eviction works on is passed over.
+ */
+static struct hmm_devmem_block *hmm_evict_take_block(struct hmm_eviction *e)
 {
 	struct hmm_devmem *devmem = e->devmem;
-	struct hmm_devmem_block *block;
+	struct hmm_devmem_block *block, *next;
 
 	guard(spinlock_irqsave)(&devmem->lru_lock);
-	while ((block = list_first_entry_or_null(&devmem->lru,
-						 struct hmm_devmem_block, lru))) {
+	block = list_entry(hmm_evict_cursor(e), struct hmm_devmem_block, lru);
+	block = list_next_entry(block, lru);
+	list_for_each_entry_safe_from(block, next, &devmem->lru, lru) {
 		unsigned long index = hmm_block_index(devmem, block);
 		unsigned long end = index + HMM_DEVMEM_BLOCK_PAGES;
 
+		/* In the order of their use: all that follow are younger. */
 		if (block->used > e->round_before)
 			return NULL;
-		if (find_next_bit(devmem->resident, end, index) < end) {
-			list_move_tail(&block->lru, &e->tried);
-			break;
+		if (block->used <= e->last_used)
+			continue;
+		if (find_next_bit(devmem->resident, end, index) >= end) {
+			list_del_init(&block->lru);
+			continue;
 		}
-		list_del_init(&block->lru);
+		e->last = block;
+		e->last_used = block->used;
+		if (!block->evicting) {
+			block->evicting = true;
+			return block;
+		}
+		e->passed_over = true;
 	}
-	return block;
+	return NULL;
 }
 
-/* Not all of the block was tried: unless it was used now it stays the oldest. */
-static void hmm_evict_return_block(struct hmm_eviction *e,
-				   struct hmm_devmem_block *block)
+/* @again: not all of it was tried, begin with it the next time. */
+static void hmm_evict_put_block(struct hmm_eviction *e,
+				struct hmm_devmem_block *block, bool again)
 {
 	guard(spinlock_irqsave)(&e->devmem->lru_lock);
-	if (list_is_last(&block->lru, &e->tried))
-		list_move(&block->lru, &e->devmem->lru);
+	block->evicting = false;
+	if (again) {
+		e->last = NULL;
+		e->last_used--;
+	}
 }
 
-/* Give back what was tried, in its order, and begin a new round. */
-static void hmm_evict_return_tried(struct hmm_eviction *e)
+static void hmm_evict_begin_round(struct hmm_eviction *e)
 {
-	guard(spinlock_irqsave)(&e->devmem->lru_lock);
-	list_splice_init(&e->tried, &e->devmem->lru);
-	e->round_before = min(e->before, e->devmem->clock);
+	e->last = NULL;
+	e->last_used = 0;
+	e->passed_over = false;
+	e->round_before = min(e->before, hmm_devmem_clock(e->devmem));
+	e->round = (struct hmm_devmem_evict_result){};
 }
 
 /* Tell why pages of a step stayed; @chosen of them had a destination. */
@@ -271,29 +301,33 @@ static bool hmm_evict_allowed(struct hmm_eviction *e, unsigned long index)
 	return allowed;
 }
 
-/* Evict the oldest block, at most @wanted pages of it. */
+/*
+ * Evict a block, at most @wanted pages of it.  All of it for a migration: what moves
+ * in makes the rest young.
+ */
 static int hmm_evict_block(struct hmm_eviction *e,
 			   struct hmm_devmem_block *block, unsigned long wanted)
 {
 	unsigned long index = hmm_block_index(e->devmem, block);
 	unsigned long end = index + HMM_DEVMEM_BLOCK_PAGES;
-	unsigned long enough = e->round.evicted + wanted;
 	int err = 0;
 
 	if (!hmm_evict_allowed(e, index))
-		return 0;
-	while (index < end && e->round.evicted < enough) {
-		err = hmm_evict_part(e, &index, end,
-				     enough - e->round.evicted);
+		index = end;
+	if (e->before != U64_MAX)
+		wanted = HMM_DEVMEM_BLOCK_PAGES;
+	while (index < end && wanted) {
+		unsigned long before = e->round.evicted;
+
+		err = hmm_evict_part(e, &index, end, wanted);
+		wanted -= min(wanted, e->round.evicted - before);
 		/* A page that cannot be copied is passed over. */
-		if (err == -ENODEV || err == -ENOMEM)
-			return err;
-		if (err && hmm_evict_expired(e))
+		if (err == -ENODEV || err == -ENOMEM ||
+		    (err && hmm_evict_expired(e)))
 			break;
 	}
-	if (index < end)
-		hmm_evict_return_block(e, block);
-	return 0;
+	hmm_evict_put_block(e, block, !err && index < end);
+	return err;
 }
 
 /* The eviction gave up: what it did not come to in this round stayed, too. */
@@ -310,12 +344,11 @@ static void hmm_evict_count_untried(struct hmm_eviction *e, unsigned long first,
 		e->round.untried = left - stayed;
 }
 
-/* Does the driver keep all that is left? */
+/* Does the driver keep all that this round has seen? */
 static bool hmm_evict_all_kept(const struct hmm_eviction *e)
 {
-	return e->round.kept && !e->round.evicted &&
-	       e->round.kept >= bitmap_weight(e->devmem->resident,
-					      hmm_devmem_nr_pages(e->devmem));
+	return e->round.kept && !e->passed_over && !e->round.evicted &&
+	       !e->round.busy && !e->round.no_ram && !e->round.failed;
 }
 
 /* The round is over: it says what stayed. */
@@ -325,11 +358,11 @@ static void hmm_evict_end_round(struct hmm_eviction *e)
 
 	*e->result = e->round;
 	e->result->evicted = evicted;
-	e->round = (struct hmm_devmem_evict_result){};
 }
 
 static int hmm_evict_init(struct hmm_eviction *e, struct hmm_devmem *devmem,
-			  u64 before, unsigned long deadline, enum hmm_devmem_state worst,
+			  u64 before, unsigned long deadline,
+			  enum hmm_devmem_state worst,
 			  struct hmm_devmem_evict_result *result)
 {
 	*e = (struct hmm_eviction){
@@ -340,8 +373,7 @@ static int hmm_evict_init(struct hmm_eviction *e, struct hmm_devmem *devmem,
 		.removing = worst != HMM_DEVMEM_LIVE,
 		.result = result,
 	};
-	INIT_LIST_HEAD(&e->tried);
-	hmm_evict_return_tried(e);
+	hmm_evict_begin_round(e);
 	*result = (struct hmm_devmem_evict_result){};
 	e->m = hmm_migration_alloc(HMM_DEVMEM_BLOCK_PAGES);
 	if (!e->m)
@@ -360,8 +392,9 @@ static int hmm_evict_init(struct hmm_eviction *e, struct hmm_devmem *devmem,
  *	%HMM_DEVMEM_LIVE stands for a removal
  * @result: filled
  *
- * Goes round until enough is evicted, nothing is left, the time is over or, but
- * for a removal, RAM has run out.
+ * Goes round until enough is evicted, nothing is left, the driver keeps all that is
+ * left, the time is over or, but for a removal, RAM has run out.  With @before more
+ * than enough may be evicted, whole blocks.
  *
  * Context: process context, may sleep, no folio lock held.
  * Return: 0, or a negative errno as from hmm_devmem_evict().
@@ -378,38 +411,37 @@ int hmm_evict(struct hmm_devmem *devmem, unsigned long nr_pages, u64 before,
 		return err;
 
 	while (nr_pages && atomic_long_read(&devmem->refs) > 1) {
-		struct hmm_devmem_block *block = hmm_evict_next_block(&e);
+		struct hmm_devmem_block *block = hmm_evict_take_block(&e);
 
-		/* All was used since. */
-		if (!block && before != U64_MAX && list_empty(&e.tried))
-			break;
 		if (block) {
 			err = hmm_evict_block(&e, block, nr_pages -
 					      result->evicted - e.round.evicted);
+			if (err == -ENODEV || (err == -ENOMEM && !e.removing))
+				break;
+			err = 0;
+			if (result->evicted + e.round.evicted >= nr_pages)
+				break;
+			err = hmm_evict_expired(&e);
 		} else {
+			/* All was used since. */
+			if (before != U64_MAX && !e.last_used)
+				break;
 			/* Whoever holds what is left needs time to let go. */
 			if (!e.round.evicted)
 				schedule_timeout_uninterruptible(1);
 			err = hmm_evict_all_kept(&e) ? -EBUSY :
 						       hmm_evict_expired(&e);
-			if (err)
-				break;
-			hmm_evict_end_round(&e);
-			hmm_evict_return_tried(&e);
+			if (!err) {
+				hmm_evict_end_round(&e);
+				hmm_evict_begin_round(&e);
+			}
 		}
-		if (err == -ENODEV || (err == -ENOMEM && !e.removing))
-			break;
-		err = 0;
-		if (result->evicted + e.round.evicted >= nr_pages)
-			break;
-		/* At the end of a round it is known what stayed: see there. */
-		if (block)
-			err = hmm_evict_expired(&e);
 		if (err)
 			break;
 		cond_resched();
 	}
-	hmm_evict_return_tried(&e);
+	if (atomic_long_read(&devmem->refs) == 1)
+		err = 0;
 	if (err) {
 		hmm_evict_count_untried(&e, 0, hmm_devmem_nr_pages(devmem));
 		hmm_evict_end_round(&e);
@@ -434,7 +466,8 @@ int hmm_evict_for_room(struct hmm_devmem *devmem, unsigned long nr_pages,
 	err = hmm_evict(devmem, nr_pages, before,
 			jiffies + msecs_to_jiffies(timeout_ms),
 			HMM_DEVMEM_LIVE, &result);
-	if (result.evicted)
+	/* Others may have made it meanwhile. */
+	if (result.evicted || gen_pool_avail(devmem->pool))
 		return 0;
 	return !err || err == -ETIME || err == -EBUSY ? -ENOSPC : err;
 }
@@ -526,6 +559,7 @@ int hmm_devmem_evict_range(struct hmm_devmem *devmem, u64 offset, u64 size,
 		if (!e.round.evicted)
 			schedule_timeout_uninterruptible(1);
 		hmm_evict_end_round(&e);
+		hmm_evict_begin_round(&e);
 	}
 	if (err)
 		hmm_evict_count_untried(&e, first, end);

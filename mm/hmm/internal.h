@@ -40,13 +40,14 @@ struct migrate_vma;
 
 /**
  * struct hmm_devmem_block - HMM_DEVMEM_BLOCK_SIZE bytes of device memory
- * @lru: entry in &hmm_devmem.lru, or in the list of an eviction that has been at
- *	it; empty if no page of the block is resident
+ * @lru: entry in &hmm_devmem.lru; on the list if a page of the block is resident
  * @used: &hmm_devmem.clock of its last use
+ * @evicting: an eviction works on it
  */
 struct hmm_devmem_block {
 	struct list_head lru;
 	u64 used;
+	bool evicting;
 };
 
 /**
@@ -79,9 +80,9 @@ enum hmm_devmem_state {
  * @refs: 1 for the driver and 1 for each page in use; the last one unplugs
  * @unplug: unplugs when the last page is freed after hmm_devmem_remove()
  * @blocks: one for each HMM_DEVMEM_BLOCK_SIZE bytes
- * @lru_lock: protects @lru, the lists of evictions and @clock; taken in any
- *	context
- * @lru: blocks with resident pages, the one that was used longest ago first
+ * @lru_lock: protects @lru, @clock and what @blocks have; taken in any context
+ * @lru: blocks with resident pages and some that had, in the order of their use,
+ *	the one that was used longest ago first
  * @clock: counts uses of blocks
  * @peak: the most pages that were in use
  * @migrated_in: see &struct hmm_devmem_stats
@@ -104,7 +105,7 @@ struct hmm_devmem {
 	atomic_long_t refs;
 	struct work_struct unplug;
 	struct hmm_devmem_block *blocks;
-	spinlock_t lru_lock;		/* protects lru, clock */
+	spinlock_t lru_lock;		/* protects lru, clock, *blocks */
 	struct list_head lru;
 	u64 clock;
 	atomic_long_t peak;

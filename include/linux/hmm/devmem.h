@@ -89,7 +89,8 @@ struct hmm_devmem_ops {
  *	the driver's device object.  Several devmems may share one.  Compared,
  *	never dereferenced
  * @private: for the driver, see hmm_devmem_private()
- * @name: shown in /proc/iomem; copied
+ * @name: shown in /proc/iomem, and the name of the region of the dmem cgroup
+ *	controller, after "hmm/"; not empty; copied
  * @nid: NUMA node near the device, or NUMA_NO_NODE
  */
 struct hmm_devmem_desc {
@@ -130,7 +131,8 @@ struct hmm_devmem_stats {
  * @busy: stayed because somebody holds them or they are on the move
  * @no_ram: stayed because RAM ran out
  * @failed: stayed because the device failed to copy them
- * @untried: stayed because the eviction ended before it came to them
+ * @untried: stayed because the eviction ended before it came to them in its last
+ *	round
  *
  * Pages that stayed are counted as they were found in the last round over the
  * memory; 0 if the eviction returned 0.
