@@ -47,7 +47,8 @@ short_programs()
 	local program
 
 	for program in $(programs); do
-		list_has "$program" "memory_test fairness_test memcg_test" ||
+		list_has "$program" \
+			"memory_test fairness_test memcg_test evict_test pci_test" ||
 			printf '%s ' "$program"
 	done
 }
