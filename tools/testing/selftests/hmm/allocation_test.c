@@ -2,18 +2,12 @@
 /*
  * Each memory allocation of each operation fails, one after the other: the
  * operation works all the same or says so, and no data is lost.
- *
- * Follows tools/testing/fault-injection/failcmd.sh and "fail-nth" of
- * Documentation/fault-injection/fault-injection.rst.
  */
 #define _GNU_SOURCE
+#include "fail_nth.h"
 #include "memory.h"
 
 #define PAGES		8
-#define DEBUGFS		"/sys/kernel/debug/"
-#define FAIL_NTH	"/proc/thread-self/fail-nth"
-/* More than any operation allocates. */
-#define LIMIT		2000
 
 FIXTURE(allocation)
 {
@@ -52,21 +46,10 @@ FIXTURE_VARIANT_ADD(allocation, cdm)
 	.memory = CDM,
 };
 
-/* Allocations that may sleep fail, too, and the log stays short. */
-static bool may_inject(void)
-{
-	return !write_text(DEBUGFS "failslab/ignore-gfp-wait", "N") &&
-	       !write_text(DEBUGFS "failslab/verbose", "0") &&
-	       !write_text(DEBUGFS "fail_page_alloc/ignore-gfp-wait", "N") &&
-	       !write_text(DEBUGFS "fail_page_alloc/ignore-gfp-highmem", "N") &&
-	       !write_text(DEBUGFS "fail_page_alloc/min-order", "0") &&
-	       !write_text(DEBUGFS "fail_page_alloc/verbose", "0");
-}
-
 FIXTURE_SETUP(allocation)
 {
-	self->file = open(FAIL_NTH, O_RDWR | O_CLOEXEC);
-	if (self->file < 0 || !may_inject())
+	self->file = fail_open();
+	if (self->file < 0)
 		SKIP(return, "the kernel does not inject allocation failures");
 	OPEN_KIND_OR_SKIP(return, &self->dev, variant->memory, variant->dma);
 	self->length = PAGES * page_size();
@@ -78,37 +61,22 @@ FIXTURE_TEARDOWN(allocation)
 	dmirror_close(&self->dev);
 }
 
-/* Let the @nth allocation of this thread from now on fail; 0: none. */
-static void fail_nth(struct _test_data_allocation *self, unsigned int nth)
-{
-	char text[16];
-	int length = snprintf(text, sizeof(text), "%u", nth);
-
-	if (pwrite(self->file, text, length, 0) != length)
-		abort();
-}
-
 /* Is there an allocation left to fail?  The last round is one without. */
 static bool next_round(struct _test_data_allocation *self)
 {
-	return self->failed && ++self->nth < LIMIT;
+	return self->failed && ++self->nth < FAIL_LIMIT;
 }
 
 /* From here on the allocations of this thread count. */
 static void inject(struct _test_data_allocation *self)
 {
-	fail_nth(self, self->nth);
+	fail_nth(self->file, self->nth);
 }
 
 /* To here; is @ret what the operation may say?  Allocates nothing itself. */
 static bool acceptable(struct _test_data_allocation *self, int ret)
 {
-	char left = '?';
-
-	if (pread(self->file, &left, 1, 0) != 1)
-		abort();
-	fail_nth(self, 0);
-	self->failed = left == '0';
+	self->failed = fail_end(self->file);
 	self->refused += !!ret;
 	if (!ret || (self->failed && ret == -ENOMEM))
 		return true;

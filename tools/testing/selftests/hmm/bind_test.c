@@ -7,12 +7,9 @@
  * alloc_low_pages() and add_pages() of arch/x86/mm.
  */
 #define _GNU_SOURCE
+#include "fail_nth.h"
 #include "pci.h"
 
-#define FAIL_NTH	"/proc/thread-self/fail-nth"
-#define DEBUGFS		"/sys/kernel/debug/"
-/* More than binding allocates. */
-#define LIMIT		2000
 /* The functions to spare lie side by side. */
 #define SPARE_MAX	0x10000ul
 
@@ -57,10 +54,10 @@ static bool write_address(const char *path, unsigned long address)
 /* No allocation fails that a function in this range of addresses wants. */
 static bool spare(unsigned long start, unsigned long end)
 {
-	return write_address(DEBUGFS "failslab/reject-start", start) &&
-	       write_address(DEBUGFS "failslab/reject-end", end) &&
-	       write_address(DEBUGFS "fail_page_alloc/reject-start", start) &&
-	       write_address(DEBUGFS "fail_page_alloc/reject-end", end);
+	return write_address(FAIL_DEBUGFS "failslab/reject-start", start) &&
+	       write_address(FAIL_DEBUGFS "failslab/reject-end", end) &&
+	       write_address(FAIL_DEBUGFS "fail_page_alloc/reject-start", start) &&
+	       write_address(FAIL_DEBUGFS "fail_page_alloc/reject-end", end);
 }
 
 /* False if the kernel cannot do so. */
@@ -74,17 +71,6 @@ static bool spare_plugging(void)
 	start = start < start2 ? start : start2;
 	end = end > end2 ? end : end2;
 	return end - start <= SPARE_MAX && spare(start, end);
-}
-
-/* Allocations that may sleep fail, too, and the log stays short. */
-static bool may_inject(void)
-{
-	return !write_text(DEBUGFS "failslab/ignore-gfp-wait", "N") &&
-	       !write_text(DEBUGFS "failslab/verbose", "0") &&
-	       !write_text(DEBUGFS "fail_page_alloc/ignore-gfp-wait", "N") &&
-	       !write_text(DEBUGFS "fail_page_alloc/ignore-gfp-highmem", "N") &&
-	       !write_text(DEBUGFS "fail_page_alloc/min-order", "0") &&
-	       !write_text(DEBUGFS "fail_page_alloc/verbose", "0");
 }
 
 /*
@@ -102,8 +88,8 @@ static int keep_enabled(const struct pci_bar *bar, bool enabled)
 
 FIXTURE_SETUP(bind)
 {
-	self->fail_nth = open(FAIL_NTH, O_RDWR | O_CLOEXEC);
-	if (self->fail_nth < 0 || !may_inject())
+	self->fail_nth = fail_open();
+	if (self->fail_nth < 0)
 		SKIP(return, "the kernel does not inject allocation failures");
 	if (!spare_plugging())
 		SKIP(return, "the kernel cannot say where no allocation fails");
@@ -122,29 +108,16 @@ FIXTURE_TEARDOWN_PARENT(bind)
 	EXPECT_TRUE(is_claimed(&self->bar));
 }
 
-static void fail_nth(struct _test_data_bind *self, unsigned int nth)
-{
-	char text[16];
-	int length = snprintf(text, sizeof(text), "%u", nth);
-
-	if (pwrite(self->fail_nth, text, length, 0) != length)
-		abort();
-}
-
 /* Bind; the @nth allocation on the way fails, *@failed: if there is one. */
 static int bind_failing(struct _test_data_bind *self, unsigned int nth,
 			bool *failed)
 {
 	size_t length = strlen(self->bar.address);
-	char left = '?';
 	int ret;
 
-	fail_nth(self, nth);
+	fail_nth(self->fail_nth, nth);
 	ret = pwrite(self->bind, self->bar.address, length, 0) < 0 ? -errno : 0;
-	if (pread(self->fail_nth, &left, 1, 0) != 1)
-		abort();
-	fail_nth(self, 0);
-	*failed = left == '0';
+	*failed = fail_end(self->fail_nth);
 	return ret;
 }
 
@@ -195,7 +168,7 @@ TEST_F(bind, each_allocation_fails)
 	nodes = count_files("/dev/hmm_dmirror*");
 	threads = count_threads();
 
-	for (nth = 1; failed && nth < LIMIT; nth++) {
+	for (nth = 1; failed && nth < FAIL_LIMIT; nth++) {
 		ret = bind_failing(self, nth, &failed);
 		/* The core takes want of memory for a claim of someone else. */
 		ASSERT_TRUE(!ret ||

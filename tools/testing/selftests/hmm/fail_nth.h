@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Let the kernel's memory allocations fail one by one.
+ *
+ * Follows "fail-nth" of Documentation/fault-injection/fault-injection.rst.
+ */
+#ifndef _SELFTESTS_HMM_FAIL_NTH_H
+#define _SELFTESTS_HMM_FAIL_NTH_H
+
+#include "dmirror_test.h"
+
+#define FAIL_DEBUGFS	"/sys/kernel/debug/"
+/* More than any operation allocates. */
+#define FAIL_LIMIT	2000
+
+/*
+ * The thread's file, or -1 if the kernel does not inject failures.  Allocations that
+ * may sleep fail, too, and the log stays short.
+ */
+static inline int fail_open(void)
+{
+	if (write_text(FAIL_DEBUGFS "failslab/ignore-gfp-wait", "N") ||
+	    write_text(FAIL_DEBUGFS "failslab/verbose", "0") ||
+	    write_text(FAIL_DEBUGFS "fail_page_alloc/ignore-gfp-wait", "N") ||
+	    write_text(FAIL_DEBUGFS "fail_page_alloc/ignore-gfp-highmem", "N") ||
+	    write_text(FAIL_DEBUGFS "fail_page_alloc/min-order", "0") ||
+	    write_text(FAIL_DEBUGFS "fail_page_alloc/verbose", "0"))
+		return -1;
+	return open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+}
+
+/* Let the @nth allocation of this thread from now on fail; 0: none. */
+static inline void fail_nth(int file, unsigned int nth)
+{
+	char text[16];
+	int length = snprintf(text, sizeof(text), "%u", nth);
+
+	if (pwrite(file, text, length, 0) != length)
+		abort();
+}
+
+/* End it; did an allocation fail?  Allocates nothing itself. */
+static inline bool fail_end(int file)
+{
+	char left = '?';
+
+	if (pread(file, &left, 1, 0) != 1)
+		abort();
+	fail_nth(file, 0);
+	return left == '0';
+}
+
+#endif /* _SELFTESTS_HMM_FAIL_NTH_H */
