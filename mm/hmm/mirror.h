@@ -236,6 +236,22 @@ hmm_mirror_get_piece(struct hmm_mirror *mirror, unsigned long addr)
 	return hmm_mirror_find_piece(mirror, addr);
 }
 
+/* Get everything ready to map what lies at @addr. */
+static inline int hmm_mirror_prepare(struct hmm_mirror_target *target,
+				     unsigned long addr)
+{
+	struct hmm_mirror *mirror = target->mirror;
+	const struct hmm_mirror_ops *ops = mirror->desc.ops;
+	struct hmm_mirror_piece *piece;
+
+	piece = hmm_mirror_get_piece(mirror, addr);
+	if (IS_ERR(piece))
+		return PTR_ERR(piece);
+	target->piece = piece;
+	return ops->prepare ? ops->prepare(mirror, piece_start(piece),
+					   piece_end(piece)) : 0;
+}
+
 /* Jiffies, at least 1. */
 static inline unsigned long hmm_mirror_time_left(unsigned long deadline)
 {

@@ -68,21 +68,13 @@ static int hmm_mirror_exclusive_page(struct hmm_mirror_target *target,
 				     unsigned long addr)
 {
 	struct hmm_mirror *mirror = target->mirror;
-	const struct hmm_mirror_ops *ops = mirror->desc.ops;
-	struct hmm_mirror_piece *piece;
 	unsigned long hmm_pfn, deadline = jiffies + mirror->timeout;
 	unsigned int tries;
 	int ret;
 
-	piece = hmm_mirror_get_piece(mirror, addr);
-	if (IS_ERR(piece))
-		return PTR_ERR(piece);
-	target->piece = piece;
-	if (ops->prepare) {
-		ret = ops->prepare(mirror, piece_start(piece), piece_end(piece));
-		if (ret)
-			return ret;
-	}
+	ret = hmm_mirror_prepare(target, addr);
+	if (ret)
+		return ret;
 	for (tries = 0; ; tries++) {
 		/*
 		 * First an ordinary fault, which may drop mmap_lock, says why
@@ -94,7 +86,8 @@ static int hmm_mirror_exclusive_page(struct hmm_mirror_target *target,
 		if (!tries)
 			deadline = jiffies + mirror->timeout;
 		if (!ret)
-			ret = hmm_mirror_try_exclusive(piece, addr, deadline);
+			ret = hmm_mirror_try_exclusive(target->piece, addr,
+						       deadline);
 		if (ret == -ETIME)
 			atomic64_inc(&mirror->timeouts);
 		if (ret <= 0)

@@ -428,23 +428,6 @@ static inline void hmm_mirror_init_walk(struct hmm_mirror_walk *walk,
 	walk->window.may_widen = true;
 }
 
-/* Get everything ready for one mirror. */
-static inline int hmm_mirror_prepare_target(struct hmm_mirror_target *target,
-					    unsigned long addr)
-{
-	struct hmm_mirror *mirror = target->mirror;
-	const struct hmm_mirror_ops *ops = mirror->desc.ops;
-	struct hmm_mirror_piece *piece;
-
-	piece = hmm_mirror_get_piece(mirror, addr);
-	if (IS_ERR(piece))
-		return PTR_ERR(piece);
-	target->piece = piece;
-	target->pending = true;
-	return ops->prepare ? ops->prepare(mirror, piece_start(piece),
-					   piece_end(piece)) : 0;
-}
-
 static inline int hmm_mirror_start_target(struct hmm_mirror_walk *walk,
 					  struct hmm_mirror_target *target,
 					  unsigned int access)
@@ -455,9 +438,11 @@ static inline int hmm_mirror_start_target(struct hmm_mirror_walk *walk,
 
 	atomic64_inc(&mirror->faults);
 	trace_hmm_mirror_fault(mirror->id, addr, access);
-	err = hmm_mirror_prepare_target(target, addr);
+	err = hmm_mirror_prepare(target, addr);
 	if (unlikely(err))
 		hmm_mirror_end_walk(walk, target, err);
+	else
+		target->pending = true;
 	return err;
 }
 

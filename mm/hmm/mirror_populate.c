@@ -354,8 +354,6 @@ static int scan_next_open(const struct hmm_mirror_scan *scan,
 static int scan_piece(struct hmm_mirror_scan *scan, unsigned long addr,
 		      unsigned long end)
 {
-	struct hmm_mirror *mirror = scan->target.mirror;
-	const struct hmm_mirror_ops *ops = mirror->desc.ops;
 	int err;
 
 	scan->window.start = addr;
@@ -364,16 +362,8 @@ static int scan_piece(struct hmm_mirror_scan *scan, unsigned long addr,
 	scan->mapped = false;
 	memset(scan->pages, HMM_MIRROR_PAGE_OPEN, sizeof(scan->pages));
 
-	scan->target.piece = hmm_mirror_get_piece(mirror, addr);
-	if (IS_ERR(scan->target.piece))
-		return PTR_ERR(scan->target.piece);
-	if (ops->prepare) {
-		err = ops->prepare(mirror, piece_start(scan->target.piece),
-				   piece_end(scan->target.piece));
-		if (err)
-			return err;
-	}
-	return scan_window(scan);
+	err = hmm_mirror_prepare(&scan->target, addr);
+	return err ? err : scan_window(scan);
 }
 
 static int hmm_mirror_scan_range(struct hmm_mirror_scan *scan,
