@@ -92,9 +92,8 @@ void hmm_devmem_touch(struct hmm_devmem *devmem, unsigned long pfn,
 	for (; index < end; index = next) {
 		next = round_down(index, HMM_DEVMEM_BLOCK_PAGES) +
 		       HMM_DEVMEM_BLOCK_PAGES;
-		/* What holds nothing is no victim. */
-		if (find_next_bit(devmem->resident, min(next, total), index) <
-		    min(next, total))
+		/* What holds nothing is no victim.  Blocks are whole. */
+		if (find_next_bit(devmem->resident, next, index) < next)
 			hmm_devmem_touch_index(devmem, index);
 	}
 }
@@ -360,6 +359,20 @@ static void hmm_evict_end_round(struct hmm_eviction *e)
 	e->result->evicted = evicted;
 }
 
+/* The eviction of [first, end) is over: if it gave up, the result says what stayed. */
+static int hmm_evict_finish(struct hmm_eviction *e, int err, unsigned long first,
+			    unsigned long end)
+{
+	if (err)
+		hmm_evict_count_untried(e, first, end);
+	else
+		e->round = (struct hmm_devmem_evict_result){
+			.evicted = e->round.evicted };
+	hmm_evict_end_round(e);
+	kvfree(e->m);
+	return err;
+}
+
 static int hmm_evict_init(struct hmm_eviction *e, struct hmm_devmem *devmem,
 			  u64 before, unsigned long deadline,
 			  enum hmm_devmem_state worst,
@@ -442,15 +455,7 @@ int hmm_evict(struct hmm_devmem *devmem, unsigned long nr_pages, u64 before,
 	}
 	if (atomic_long_read(&devmem->refs) == 1)
 		err = 0;
-	if (err) {
-		hmm_evict_count_untried(&e, 0, hmm_devmem_nr_pages(devmem));
-		hmm_evict_end_round(&e);
-	} else {
-		*result = (struct hmm_devmem_evict_result){
-			.evicted = result->evicted + e.round.evicted };
-	}
-	kvfree(e.m);
-	return err;
+	return hmm_evict_finish(&e, err, 0, hmm_devmem_nr_pages(devmem));
 }
 
 /*
@@ -561,13 +566,6 @@ int hmm_devmem_evict_range(struct hmm_devmem *devmem, u64 offset, u64 size,
 		hmm_evict_end_round(&e);
 		hmm_evict_begin_round(&e);
 	}
-	if (err)
-		hmm_evict_count_untried(&e, first, end);
-	else
-		e.round = (struct hmm_devmem_evict_result){
-			.evicted = e.round.evicted };
-	hmm_evict_end_round(&e);
-	kvfree(e.m);
-	return err;
+	return hmm_evict_finish(&e, err, first, end);
 }
 EXPORT_SYMBOL_GPL(hmm_devmem_evict_range);

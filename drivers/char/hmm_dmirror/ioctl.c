@@ -39,6 +39,18 @@ static void dmirror_memory_leave(struct dmirror_device *dev)
 	up_read(&dev->memory_lock);
 }
 
+static int dmirror_memory_stats(struct dmirror_device *dev,
+				struct hmm_devmem_stats *stats)
+{
+	int ret = dmirror_memory_enter(dev);
+
+	if (ret)
+		return ret;
+	hmm_devmem_get_stats(dev->devmem, stats);
+	dmirror_memory_leave(dev);
+	return 0;
+}
+
 static long dmirror_ioctl_info(struct dmirror_ctx *ctx, void __user *arg)
 {
 	struct dmirror_device *dev = ctx->dev;
@@ -54,11 +66,9 @@ static long dmirror_ioctl_info(struct dmirror_ctx *ctx, void __user *arg)
 	int ret;
 
 	if (dev->memory != HMM_DMIRROR_MEMORY_NONE) {
-		ret = dmirror_memory_enter(dev);
+		ret = dmirror_memory_stats(dev, &stats);
 		if (ret)
 			return ret;
-		hmm_devmem_get_stats(dev->devmem, &stats);
-		dmirror_memory_leave(dev);
 		info.memory_used = stats.used * PAGE_SIZE;
 	}
 	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
@@ -380,11 +390,9 @@ static long dmirror_ioctl_stats(struct dmirror_ctx *ctx, void __user *arg)
 	args.mapped_entries = mirror.mapped_entries;
 	args.dma_retries = mirror.dma_retries;
 	if (dev->memory != HMM_DMIRROR_MEMORY_NONE) {
-		ret = dmirror_memory_enter(dev);
+		ret = dmirror_memory_stats(dev, &devmem);
 		if (ret)
 			return ret;
-		hmm_devmem_get_stats(dev->devmem, &devmem);
-		dmirror_memory_leave(dev);
 		args.migrated_in = devmem.migrated_in;
 		args.migrated_out = devmem.migrated_out;
 		args.cpu_faults = devmem.cpu_faults;
