@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Device memory: hotplug, page frames and removal.
- *
- * Free frames are kept in a genalloc pool: it takes and gives back frames
- * without a lock, so that folio_free can be called from any context, and it
- * accepts back any part of what it handed out as one.
+ * Device memory: hotplug and removal.
  */
 #include <linux/cgroup_dmem.h>
 #include <linux/export.h>
-#include <linux/genalloc.h>
 #include <linux/ioport.h>
 #include <linux/jiffies.h>
 #include <linux/memory_hotplug.h>
@@ -26,19 +21,12 @@ static struct hmm_devmem *pgmap_to_devmem(struct dev_pagemap *pgmap)
 	return container_of(pgmap, struct hmm_devmem, pgmap);
 }
 
-static u64 hmm_devmem_used(struct hmm_devmem *devmem)
-{
-	return gen_pool_size(devmem->pool) / PAGE_SIZE -
-	       gen_pool_avail(devmem->pool) / PAGE_SIZE;
-}
-
 /* Undo hmm_devmem_create() and what came after it but the unplug. */
 static void hmm_devmem_free(struct hmm_devmem *devmem)
 {
 	dmem_cgroup_unregister_region(devmem->region);
-	if (devmem->pool)
-		gen_pool_destroy(devmem->pool);
-	kvfree(devmem->resident);
+	hmm_devmem_destroy_pool(devmem);
+	hmm_evict_free_spare(devmem);
 	kvfree(devmem->blocks);
 	if (devmem->res)
 		release_mem_region(devmem->res->start,
@@ -61,21 +49,16 @@ static void hmm_devmem_unplug_work(struct work_struct *work)
 	hmm_devmem_unplug(container_of(work, struct hmm_devmem, unplug));
 }
 
-/* Any context: the last put of a folio happens under page-table locks too. */
-static void hmm_devmem_folio_free(struct folio *folio)
+/* Pages are free again; any context. */
+void hmm_devmem_put_pages(struct hmm_devmem *devmem, unsigned long nr)
 {
-	struct hmm_devmem *devmem = pgmap_to_devmem(folio->pgmap);
-	unsigned long nr = folio_nr_pages(folio);
-
-	clear_bit(hmm_devmem_index(devmem, &folio->page), devmem->resident);
-	dmem_cgroup_uncharge(folio->page.zone_device_data, nr << PAGE_SHIFT);
-	gen_pool_free(devmem->pool, PFN_PHYS(folio_pfn(folio)), nr << PAGE_SHIFT);
 	if (atomic_long_sub_and_test(nr, &devmem->refs))
 		queue_work(hmm_devmem_wq, &devmem->unplug);
 }
 
 static const struct dev_pagemap_ops hmm_devmem_pagemap_ops = {
 	.folio_free	= hmm_devmem_folio_free,
+	.folio_split	= hmm_devmem_folio_split,
 	.migrate_to_ram	= hmm_migrate_cpu_fault,
 };
 
@@ -113,95 +96,6 @@ static void hmm_devmem_set_state(struct hmm_devmem *devmem,
 	synchronize_srcu(&devmem->srcu);
 }
 
-/* Take references for pages in use. */
-static void hmm_devmem_count_used(struct hmm_devmem *devmem, unsigned int nr)
-{
-	long used = atomic_long_add_return(nr, &devmem->refs) - 1;
-	long peak = atomic_long_read(&devmem->peak);
-
-	while (used > peak &&
-	       !atomic_long_try_cmpxchg(&devmem->peak, &peak, used))
-		;
-}
-
-/*
- * Charge a page to the caller's cgroup and make it ready for use.  0, -ENOSPC at
- * the limit, or -ENOMEM.
- */
-static int hmm_devmem_init_page(struct hmm_devmem *devmem, struct page *page)
-{
-	struct dmem_cgroup_pool_state *pool;
-	int err;
-
-	err = dmem_cgroup_try_charge(devmem->region, PAGE_SIZE, &pool, NULL);
-	if (err)
-		return err == -EAGAIN ? -ENOSPC : -ENOMEM;
-	zone_device_page_init(page, &devmem->pgmap, 0);
-	/* The accessors are for private pages only. */
-	page->zone_device_data = pool;
-	return 0;
-}
-
-/**
- * hmm_devmem_alloc_pages() - take page frames
- * @devmem: device memory
- * @nr: number of base pages wanted, at most HMM_PMD_PAGES
- * @pages: filled with order-0 pages, locked and with one reference each, charged to
- *	the cgroup of the caller; their content is undefined, so clear it or
- *	overwrite it before use
- * @err: out, why there are no more for this caller: -ENOSPC at the limit of its
- *	cgroup, -ENOMEM; otherwise 0
- *
- * Context: any sleeping context; between hmm_devmem_enter(@devmem,
- * HMM_DEVMEM_LIVE) and hmm_devmem_leave().
- * Return: number of pages taken, less than @nr if device memory runs out or @err.
- */
-unsigned int hmm_devmem_alloc_pages(struct hmm_devmem *devmem, unsigned int nr,
-				    struct page **pages, int *err)
-{
-	unsigned int chunk = nr, done = 0, i;
-
-	*err = 0;
-	/* Few large searches of the pool instead of one for each page. */
-	while (done < nr && chunk && !*err) {
-		unsigned long phys;
-
-		chunk = min(chunk, nr - done);
-		phys = gen_pool_alloc(devmem->pool, (size_t)chunk << PAGE_SHIFT);
-		if (!phys) {
-			chunk /= 2;
-			continue;
-		}
-
-		for (i = 0; i < chunk; i++) {
-			struct page *page = pfn_to_page(PHYS_PFN(phys) + i);
-
-			*err = hmm_devmem_init_page(devmem, page);
-			if (*err)
-				break;
-			pages[done++] = page;
-		}
-		hmm_devmem_count_used(devmem, i);
-		if (i < chunk)
-			gen_pool_free(devmem->pool, phys + PFN_PHYS(i),
-				      (size_t)(chunk - i) << PAGE_SHIFT);
-	}
-	return done;
-}
-EXPORT_SYMBOL_IF_KUNIT(hmm_devmem_alloc_pages);
-
-/* Give back pages that hmm_devmem_alloc_pages() took and nobody saw. */
-void hmm_devmem_free_pages(struct page **pages, unsigned int nr)
-{
-	unsigned int i;
-
-	for (i = 0; i < nr; i++) {
-		unlock_page(pages[i]);
-		put_page(pages[i]);
-	}
-}
-EXPORT_SYMBOL_IF_KUNIT(hmm_devmem_free_pages);
-
 static int hmm_devmem_check_desc(const struct hmm_devmem_desc *desc)
 {
 	if (!desc->ops || !desc->ops->copy || !desc->ops->clear ||
@@ -234,6 +128,7 @@ static struct hmm_devmem *hmm_devmem_create(const struct hmm_devmem_desc *desc)
 	INIT_WORK(&devmem->unplug, hmm_devmem_unplug_work);
 	spin_lock_init(&devmem->lru_lock);
 	INIT_LIST_HEAD(&devmem->lru);
+	mutex_init(&devmem->spare_lock);
 	return devmem;
 }
 
@@ -260,13 +155,11 @@ static int hmm_devmem_plug(struct hmm_devmem *devmem, u64 size,
 	int nid = devmem->desc.nid;
 	void *addr;
 
-	devmem->pool = gen_pool_create(PAGE_SHIFT, nid);
-	if (!devmem->pool || gen_pool_add(devmem->pool, start, size, nid))
+	if (hmm_devmem_init_pool(devmem, start, size) ||
+	    hmm_evict_alloc_spare(devmem))
 		return -ENOMEM;
-	devmem->resident = kvcalloc(BITS_TO_LONGS(size >> PAGE_SHIFT),
-				    sizeof(long), GFP_KERNEL);
 	devmem->blocks = kvmalloc_objs(*devmem->blocks, nr_blocks, GFP_KERNEL);
-	if (!devmem->resident || !devmem->blocks)
+	if (!devmem->blocks)
 		return -ENOMEM;
 	for (i = 0; i < nr_blocks; i++)
 		devmem->blocks[i] = (struct hmm_devmem_block){
@@ -518,7 +411,8 @@ void hmm_devmem_get_stats(struct hmm_devmem *devmem,
 			  struct hmm_devmem_stats *stats)
 {
 	stats->total = hmm_devmem_nr_pages(devmem);
-	stats->used = hmm_devmem_used(devmem);
+	stats->used = hmm_devmem_nr_pages(devmem) - hmm_devmem_nr_free(devmem);
+	stats->huge = atomic_long_read(&devmem->huge);
 	stats->peak = atomic_long_read(&devmem->peak);
 	stats->migrated_in = atomic64_read(&devmem->migrated_in);
 	stats->migrated_out = atomic64_read(&devmem->migrated_out);

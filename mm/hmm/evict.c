@@ -7,13 +7,12 @@
  * when it began, and over and over again.
  */
 #include <linux/export.h>
-#include <linux/genalloc.h>
 #include <linux/jiffies.h>
 #include <linux/migrate.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
-#include "internal.h"
+#include "migrate.h"
 
 /**
  * struct hmm_eviction - an eviction on its way
@@ -173,7 +172,7 @@ static void hmm_evict_count(struct hmm_eviction *e, unsigned long nr,
 	unsigned long copied = 0, i;
 
 	for (i = 0; i < nr; i++)
-		copied += !!e->m->dst[i];
+		copied += hmm_migration_dst_pages(e->m, i);
 	e->round.evicted += moved;
 	e->round.no_ram += no_ram;
 	if (copy_err == -ENOMEM)
@@ -183,6 +182,49 @@ static void hmm_evict_count(struct hmm_eviction *e, unsigned long nr,
 	/* Not collected, held, or refused by the core after the copy. */
 	e->round.busy += nr - chosen - no_ram + copied - moved;
 	atomic64_add(moved, &e->devmem->evicted);
+}
+
+/* Page of index @index. */
+static struct page *hmm_evict_page(const struct hmm_eviction *e,
+				   unsigned long index)
+{
+	return pfn_to_page(PHYS_PFN(e->devmem->pgmap.range.start) + index);
+}
+
+/* Split the huge folio that begins with @page, if nobody else holds it. */
+static void hmm_evict_split(struct page *page)
+{
+	struct folio *folio;
+
+	if (!get_page_unless_zero(page))
+		return;
+	folio = page_folio(page);
+	if (folio_trylock(folio)) {
+		if (folio_test_large(folio))
+			hmm_devmem_split(page);
+		folio_unlock(folio);
+	}
+	folio_put(folio);
+}
+
+/*
+ * Is page @index part of a huge folio that can be evicted as one?  If there is no
+ * huge page for it in RAM it is split; the core could not, without a VMA.
+ */
+static bool hmm_evict_reserve_huge(struct hmm_eviction *e, unsigned long index)
+{
+	struct page *page;
+
+	if (!hmm_devmem_huge_ok(e->devmem))
+		return false;
+	/* It fills a block. */
+	page = hmm_evict_page(e, round_down(index, HMM_DEVMEM_BLOCK_PAGES));
+	if (!folio_test_large(page_folio(page)))
+		return false;
+	e->m->huge = folio_alloc(HMM_GFP_HUGE, HMM_PMD_ORDER);
+	if (!e->m->huge)
+		hmm_evict_split(page);
+	return e->m->huge;
 }
 
 /* One step: the page frames in @m->src, whoever maps them. */
@@ -198,7 +240,7 @@ static int hmm_evict_step(struct hmm_eviction *e, unsigned long nr)
 	err = hmm_migrate_choose_ram(m, nr, NULL);
 	for (i = 0; i < nr; i++) {
 		if (m->dst[i]) {
-			chosen++;
+			chosen += hmm_migration_dst_pages(m, i);
 			no_ram = 0;
 		} else if (err && (m->src[i] & MIGRATE_PFN_MIGRATE)) {
 			no_ram++;
@@ -210,6 +252,10 @@ static int hmm_evict_step(struct hmm_eviction *e, unsigned long nr)
 	moved = hmm_migrate_book_ram(m, nr);
 	hmm_evict_count(e, nr, chosen, no_ram, copy_err, moved);
 	migrate_device_finalize(m->src, m->dst, nr);
+	if (m->huge) {
+		folio_put(m->huge);
+		m->huge = NULL;
+	}
 	return copy_err ? copy_err : err;
 }
 
@@ -236,6 +282,7 @@ static int hmm_evict_pages(struct hmm_eviction *e, unsigned long nr)
 		return err;
 
 	/* One bad page must not keep the others: what stayed is tried again. */
+	hmm_evict_split(m->reserved[0]);
 	evicted = e->round.evicted;
 	e->round = before;
 	e->round.evicted = evicted;
@@ -253,28 +300,32 @@ static int hmm_evict_pages(struct hmm_eviction *e, unsigned long nr)
 
 /*
  * Evict at most @wanted pages from *@index on, at most a block; *@index is how far
- * it came, @end if no page is left before that.
+ * it came, @end if no page is left before that.  A huge folio goes as a whole.
  * Returns 0, -ENODEV, -ENOMEM, or -EIO if some could not be copied.
  */
 static int hmm_evict_part(struct hmm_eviction *e, unsigned long *index,
 			  unsigned long end, unsigned long wanted)
 {
 	struct hmm_devmem *devmem = e->devmem;
-	unsigned long base = PHYS_PFN(devmem->pgmap.range.start), nr = 0;
+	unsigned long nr = 0;
 	int idx, err = 0;
 
 	if (!hmm_devmem_enter(devmem, e->worst, &idx))
 		return -ENODEV;
-	while (nr < min(wanted, e->m->max)) {
-		*index = find_next_bit(devmem->resident, end, *index);
-		if (*index >= end)
-			break;
-		e->m->reserved[nr++] = pfn_to_page(base + (*index)++);
+	*index = find_next_bit(devmem->resident, end, *index);
+	if (*index < end && hmm_evict_reserve_huge(e, *index)) {
+		*index = round_down(*index, HMM_DEVMEM_BLOCK_PAGES);
+		while (nr < HMM_DEVMEM_BLOCK_PAGES)
+			e->m->reserved[nr++] = hmm_evict_page(e, (*index)++);
+	}
+	while (!e->m->huge && nr < wanted && *index < end &&
+	       nr < HMM_DEVMEM_BLOCK_PAGES) {
+		e->m->reserved[nr++] = hmm_evict_page(e, *index);
+		*index = find_next_bit(devmem->resident, end, *index + 1);
 	}
 	if (nr)
 		err = hmm_evict_pages(e, nr);
 	hmm_devmem_leave(devmem, idx);
-	*index = find_next_bit(devmem->resident, end, *index);
 	return err;
 }
 
@@ -369,14 +420,29 @@ static int hmm_evict_finish(struct hmm_eviction *e, int err, unsigned long first
 		e->round = (struct hmm_devmem_evict_result){
 			.evicted = e->round.evicted };
 	hmm_evict_end_round(e);
-	kvfree(e->m);
+	if (e->m == e->devmem->spare)
+		mutex_unlock(&e->devmem->spare_lock);
+	else
+		hmm_migration_free(e->m);
 	return err;
 }
 
-static int hmm_evict_init(struct hmm_eviction *e, struct hmm_devmem *devmem,
-			  u64 before, unsigned long deadline,
-			  enum hmm_devmem_state worst,
-			  struct hmm_devmem_evict_result *result)
+int hmm_evict_alloc_spare(struct hmm_devmem *devmem)
+{
+	devmem->spare = hmm_migration_alloc(HMM_DEVMEM_BLOCK_PAGES);
+	return devmem->spare ? 0 : -ENOMEM;
+}
+
+void hmm_evict_free_spare(struct hmm_devmem *devmem)
+{
+	if (devmem->spare)
+		hmm_migration_free(devmem->spare);
+}
+
+static void hmm_evict_init(struct hmm_eviction *e, struct hmm_devmem *devmem,
+			   u64 before, unsigned long deadline,
+			   enum hmm_devmem_state worst,
+			   struct hmm_devmem_evict_result *result)
 {
 	*e = (struct hmm_eviction){
 		.devmem = devmem,
@@ -389,9 +455,10 @@ static int hmm_evict_init(struct hmm_eviction *e, struct hmm_devmem *devmem,
 	hmm_evict_begin_round(e);
 	*result = (struct hmm_devmem_evict_result){};
 	e->m = hmm_migration_alloc(HMM_DEVMEM_BLOCK_PAGES);
-	if (!e->m)
-		e->m = hmm_migration_alloc(1);
-	return e->m ? 0 : -ENOMEM;
+	if (!e->m) {
+		mutex_lock(&devmem->spare_lock);
+		e->m = devmem->spare;
+	}
 }
 
 /**
@@ -417,12 +484,9 @@ int hmm_evict(struct hmm_devmem *devmem, unsigned long nr_pages, u64 before,
 	      struct hmm_devmem_evict_result *result)
 {
 	struct hmm_eviction e;
-	int err;
+	int err = 0;
 
-	err = hmm_evict_init(&e, devmem, before, deadline, worst, result);
-	if (err)
-		return err;
-
+	hmm_evict_init(&e, devmem, before, deadline, worst, result);
 	while (nr_pages && atomic_long_read(&devmem->refs) > 1) {
 		struct hmm_devmem_block *block = hmm_evict_take_block(&e);
 
@@ -471,8 +535,9 @@ int hmm_evict_for_room(struct hmm_devmem *devmem, unsigned long nr_pages,
 	err = hmm_evict(devmem, nr_pages, before,
 			jiffies + msecs_to_jiffies(timeout_ms),
 			HMM_DEVMEM_LIVE, &result);
-	/* Others may have made it meanwhile. */
-	if (result.evicted || gen_pool_avail(devmem->pool))
+	/* Others may have made it meanwhile; a huge folio needs all of it. */
+	if (result.evicted ||
+	    hmm_devmem_nr_free(devmem) >= (nr_pages % HMM_PMD_PAGES ? 1 : nr_pages))
 		return 0;
 	return !err || err == -ETIME || err == -EBUSY ? -ENOSPC : err;
 }
@@ -516,7 +581,8 @@ EXPORT_SYMBOL_GPL(hmm_devmem_evict);
  * @result: filled
  *
  * For a driver that chooses the victims itself.  The may_evict operation is not
- * asked.  Does not keep others from moving pages in.
+ * asked.  Does not keep others from moving pages in.  A huge page that the range
+ * begins or ends in goes as a whole.
  *
  * Context: as hmm_devmem_evict().
  * Return: 0 if no page of the range is in use by a process, or:
@@ -533,7 +599,7 @@ int hmm_devmem_evict_range(struct hmm_devmem *devmem, u64 offset, u64 size,
 	u64 total = (u64)hmm_devmem_nr_pages(devmem) << PAGE_SHIFT;
 	unsigned long first, end, index;
 	struct hmm_eviction e;
-	int err;
+	int err = 0;
 
 	*result = (struct hmm_devmem_evict_result){};
 	if (!size || !PAGE_ALIGNED(offset | size) || offset >= total ||
@@ -541,12 +607,9 @@ int hmm_devmem_evict_range(struct hmm_devmem *devmem, u64 offset, u64 size,
 		return -EINVAL;
 	first = offset >> PAGE_SHIFT;
 	end = (offset + size) >> PAGE_SHIFT;
-	err = hmm_evict_init(&e, devmem, U64_MAX,
-			     jiffies + msecs_to_jiffies(timeout_ms),
-			     HMM_DEVMEM_LIVE, result);
-	if (err)
-		return err;
-
+	hmm_evict_init(&e, devmem, U64_MAX,
+		       jiffies + msecs_to_jiffies(timeout_ms), HMM_DEVMEM_LIVE,
+		       result);
 	for (;;) {
 		for (index = first; index < end && !err; ) {
 			err = hmm_evict_part(&e, &index, end, ULONG_MAX);

@@ -20,26 +20,37 @@
 #ifndef _MM_HMM_INTERNAL_H
 #define _MM_HMM_INTERNAL_H
 
+#include <linux/bitmap.h>
 #include <linux/hmm/devmem.h>
 #include <linux/hmm/mirror.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
+#include <linux/mutex.h>
 #include <linux/srcu.h>
 #include <linux/workqueue.h>
 
 struct dmem_cgroup_region;
 struct gen_pool;
-struct migrate_vma;
+struct hmm_migration;
 
 /* Base pages in the unit of migration and of invalidation, a page table. */
-#define HMM_PMD_PAGES	(PMD_SIZE >> PAGE_SHIFT)
+#define HMM_PMD_ORDER	(PMD_SHIFT - PAGE_SHIFT)
+#define HMM_PMD_PAGES	(1UL << HMM_PMD_ORDER)
+
+/* Device memory has huge folios only if eviction can split them. */
+#ifdef SPLIT_HUGE_PAGE_EXPORTED
+#define HMM_HUGE_DEVICE_FOLIOS	thp_migration_supported()
+#else
+#define HMM_HUGE_DEVICE_FOLIOS	false
+#endif
 
 /* Eviction goes by blocks, the grain in which memory is added. */
 #define HMM_DEVMEM_BLOCK_SIZE	SUBSECTION_SIZE
 #define HMM_DEVMEM_BLOCK_PAGES	(HMM_DEVMEM_BLOCK_SIZE >> PAGE_SHIFT)
 
 /**
- * struct hmm_devmem_block - HMM_DEVMEM_BLOCK_SIZE bytes of device memory
+ * struct hmm_devmem_block - HMM_DEVMEM_BLOCK_SIZE bytes of device memory, what a
+ *	huge folio fills
  * @lru: entry in &hmm_devmem.lru; on the list if a page of the block is resident
  * @used: &hmm_devmem.clock of its last use
  * @evicting: an eviction works on it
@@ -70,8 +81,8 @@ enum hmm_devmem_state {
  * @pgmap: the core's view; a folio's pgmap leads here
  * @desc: what the driver gave, with a copy of the name
  * @res: the physical range, claimed by the toolbox
- * @region: of the dmem cgroup controller; each page in use has the pool that it is
- *	charged to as its zone_device_data
+ * @region: of the dmem cgroup controller; each folio in use has what it is charged
+ *	to as its zone_device_data
  * @pool: free page frames, by physical address
  * @resident: a bit for each page frame that holds process memory: set when a
  *	page is committed here, cleared when it is committed elsewhere or freed
@@ -84,6 +95,9 @@ enum hmm_devmem_state {
  * @lru: blocks with resident pages and some that had, in the order of their use,
  *	the one that was used longest ago first
  * @clock: counts uses of blocks
+ * @spare: working memory for an eviction that finds none
+ * @spare_lock: held by the eviction that uses it
+ * @huge: base pages in use as huge folios
  * @peak: the most pages that were in use
  * @migrated_in: see &struct hmm_devmem_stats
  * @migrated_out: see &struct hmm_devmem_stats
@@ -108,6 +122,9 @@ struct hmm_devmem {
 	spinlock_t lru_lock;		/* protects lru, clock, *blocks */
 	struct list_head lru;
 	u64 clock;
+	struct hmm_migration *spare;
+	struct mutex spare_lock;	/* protects spare */
+	atomic_long_t huge;
 	atomic_long_t peak;
 	atomic64_t migrated_in;
 	atomic64_t migrated_out;
@@ -130,50 +147,55 @@ static inline unsigned long hmm_devmem_index(const struct hmm_devmem *devmem,
 	return page_to_pfn(page) - PHYS_PFN(devmem->pgmap.range.start);
 }
 
+/*
+ * Pages of one folio begin or cease to hold process memory.  Those of a huge one
+ * fill whole words of the bitmap, which nobody else writes to then.
+ */
+static inline void hmm_devmem_set_resident(struct hmm_devmem *devmem,
+					   unsigned long index, unsigned long nr)
+{
+	if (nr == 1)
+		set_bit(index, devmem->resident);
+	else
+		bitmap_set(devmem->resident, index, nr);
+}
+
+static inline void hmm_devmem_clear_resident(struct hmm_devmem *devmem,
+					     unsigned long index,
+					     unsigned long nr)
+{
+	if (nr == 1)
+		clear_bit(index, devmem->resident);
+	else
+		bitmap_clear(devmem->resident, index, nr);
+}
+
 int hmm_devmem_init(void);
 void hmm_devmem_exit(void);
 bool hmm_devmem_enter(struct hmm_devmem *devmem, enum hmm_devmem_state worst,
 		      int *idx);
 void hmm_devmem_leave(struct hmm_devmem *devmem, int idx);
+void hmm_devmem_put_pages(struct hmm_devmem *devmem, unsigned long nr);
+
+/* devmem_alloc.c */
+int hmm_devmem_init_pool(struct hmm_devmem *devmem, phys_addr_t start, u64 size);
+void hmm_devmem_destroy_pool(struct hmm_devmem *devmem);
+unsigned long hmm_devmem_nr_free(struct hmm_devmem *devmem);
+bool hmm_devmem_huge_ok(const struct hmm_devmem *devmem);
 unsigned int hmm_devmem_alloc_pages(struct hmm_devmem *devmem, unsigned int nr,
 				    struct page **pages, int *err);
 void hmm_devmem_free_pages(struct page **pages, unsigned int nr);
+struct folio *hmm_devmem_alloc_huge(struct hmm_devmem *devmem, int *err);
+int hmm_devmem_split(struct page *page);
+void hmm_devmem_folio_split(struct folio *head, struct folio *tail);
+void hmm_devmem_folio_free(struct folio *folio);
 
-/**
- * struct hmm_migration - working memory for one migration step
- * @max: base pages in a step at most
- * @src: core's source entries, see below
- * @dst: core's destination entries
- * @reserved: device pages taken for the step, or those to evict
- * @copies: pages to copy, one run for each devmem
- * @clears: pages to clear
- * @nr_copies: entries in @copies
- * @nr_clears: entries in @clears
- *
- * @src and @dst are twice as long as the step: if the page table vanishes while
- * migrate_vma_collect_pmd() splits a folio in it, the core enters the range a
- * second time, after the entries it has.
- */
-struct hmm_migration {
-	unsigned long max;
-	unsigned long *src;
-	unsigned long *dst;
-	struct page **reserved;
-	struct hmm_devmem_copy *copies;
-	struct hmm_devmem_copy *clears;
-	unsigned int nr_copies;
-	unsigned int nr_clears;
-};
-
-struct hmm_migration *hmm_migration_alloc(unsigned long nr);
-int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
-			   const struct migrate_vma *args);
-int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages);
-unsigned long hmm_migrate_book_ram(struct hmm_migration *m,
-				   unsigned long npages);
-
+/* migrate_to_ram.c */
 vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf);
 
+/* evict.c */
+int hmm_evict_alloc_spare(struct hmm_devmem *devmem);
+void hmm_evict_free_spare(struct hmm_devmem *devmem);
 int hmm_evict(struct hmm_devmem *devmem, unsigned long nr_pages, u64 before,
 	      unsigned long deadline, enum hmm_devmem_state worst,
 	      struct hmm_devmem_evict_result *result);

@@ -25,22 +25,34 @@ static void dmirror_page_unmap(struct page *page, void *kaddr)
 		kunmap_local(kaddr);
 }
 
-static void dmirror_copy_page(struct dmirror_device *dev,
-			      const struct hmm_devmem_copy *copy)
+static void dmirror_copy_page(struct dmirror_device *dev, struct page *dst_page,
+			      struct page *src_page)
 {
-	void *dst = dmirror_page_map(dev, copy->dst);
+	void *dst = dmirror_page_map(dev, dst_page);
 	void *src;
 
-	if (copy->src) {
-		src = dmirror_page_map(dev, copy->src);
+	if (src_page) {
+		src = dmirror_page_map(dev, src_page);
 		copy_page(dst, src);
-		dmirror_page_unmap(copy->src, src);
+		dmirror_page_unmap(src_page, src);
 		atomic64_add(PAGE_SIZE, &dev->copy.bytes_copied);
 	} else {
 		clear_page(dst);
 		atomic64_add(PAGE_SIZE, &dev->copy.bytes_cleared);
 	}
-	dmirror_page_unmap(copy->dst, dst);
+	dmirror_page_unmap(dst_page, dst);
+}
+
+static void dmirror_copy_piece(struct dmirror_device *dev,
+			       const struct hmm_devmem_copy *copy)
+{
+	unsigned int i;
+
+	for (i = 0; i < 1U << copy->order; i++) {
+		dmirror_copy_page(dev, copy->dst + i,
+				  copy->src ? copy->src + i : NULL);
+		cond_resched();
+	}
 }
 
 static void dmirror_copy_job(struct dmirror_device *dev,
@@ -56,10 +68,8 @@ static void dmirror_copy_job(struct dmirror_device *dev,
 		nr /= 2;
 		status = -EIO;
 	}
-	for (i = 0; i < nr; i++) {
-		dmirror_copy_page(dev, &batch->pages[i]);
-		cond_resched();
-	}
+	for (i = 0; i < nr; i++)
+		dmirror_copy_piece(dev, &batch->pages[i]);
 	hmm_devmem_batch_done(batch, status);
 }
 

@@ -48,6 +48,7 @@ enum hmm_dmirror_memory {
  * @engines: out, programs that the device runs at the same time
  * @memory_size: out, device memory in bytes
  * @memory_used: out, device memory that holds process memory now, in bytes
+ * @memory_huge: out, what of that is in huge pages, in bytes
  * @page_sizes: out, bitmap of the sizes in bytes that a leaf of the device's page
  *	table can have
  * @fault_timeout_ms: out, how long a device page fault retries while its range
@@ -59,6 +60,7 @@ struct hmm_dmirror_info {
 	__u32 engines;
 	__u64 memory_size;
 	__u64 memory_used;
+	__u64 memory_huge;
 	__u64 page_sizes;
 	__u32 fault_timeout_ms;
 	__u32 flags;

@@ -70,6 +70,7 @@ static long dmirror_ioctl_info(struct dmirror_ctx *ctx, void __user *arg)
 		if (ret)
 			return ret;
 		info.memory_used = stats.used * PAGE_SIZE;
+		info.memory_huge = stats.huge * PAGE_SIZE;
 	}
 	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
 }

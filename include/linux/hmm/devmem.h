@@ -16,21 +16,24 @@ struct page;
 struct resource;
 
 /**
- * struct hmm_devmem_copy - one base page (PAGE_SIZE bytes) to copy or to clear
- * @dst: the page to fill
- * @src: the page to copy from; NULL in a batch of the clear operation
+ * struct hmm_devmem_copy - one piece of memory to copy or to clear
+ * @dst: the first page to fill
+ * @src: the first page to copy from; NULL in a batch of the clear operation
+ * @order: the piece has PAGE_SIZE << @order bytes, contiguous on both sides; 0, or
+ *	the order of a PMD
  */
 struct hmm_devmem_copy {
 	struct page *dst;
 	struct page *src;
+	unsigned int order;
 };
 
 /**
- * struct hmm_devmem_batch - pages that the device copies or clears as one job
+ * struct hmm_devmem_batch - what the device copies or clears as one job
  * @direction: DMA_TO_DEVICE: every dst lies in this devmem and every src in
  *	RAM; DMA_FROM_DEVICE: the other way round
  * @nr: number of entries in @pages
- * @pages: the pages to work on
+ * @pages: the pieces to work on
  * @link: for the driver, to queue the batch; undefined at first
  *
  * Lives in the caller of the operation until hmm_devmem_batch_done().
@@ -105,6 +108,7 @@ struct hmm_devmem_desc {
  * struct hmm_devmem_stats - state and counters of one devmem
  * @total: size, in base pages
  * @used: base pages in use now
+ * @huge: those among them in huge folios, of PMD order; the others are single
  * @peak: the most that @used has been
  * @migrated_in: base pages moved or filled in from RAM
  * @migrated_out: base pages brought back to RAM, for any reason
@@ -116,6 +120,7 @@ struct hmm_devmem_desc {
 struct hmm_devmem_stats {
 	u64 total;
 	u64 used;
+	u64 huge;
 	u64 peak;
 	u64 migrated_in;
 	u64 migrated_out;

@@ -143,6 +143,61 @@ static void devmem_test_alloc(struct kunit *test)
 	hmm_devmem_leave(device->devmem, idx);
 }
 
+/* Huge folios lie in whole blocks; one small page spoils one of them. */
+static void devmem_test_alloc_huge(struct kunit *test)
+{
+	const unsigned int nr = TEST_DEVICE_SIZE / PMD_SIZE;
+	struct test_device *device = test->priv;
+	struct folio *folios[TEST_DEVICE_SIZE / PMD_SIZE];
+	unsigned int round, i;
+	struct page *page;
+	int err, idx;
+
+	test_device_add_memory(test, device);
+	if (!hmm_devmem_huge_ok(device->devmem))
+		kunit_skip(test, "no huge folios in device memory");
+	KUNIT_ASSERT_TRUE(test, hmm_devmem_enter(device->devmem,
+						 HMM_DEVMEM_LIVE, &idx));
+	for (round = 0; round < 2; round++) {
+		for (i = 0; i < nr; i++) {
+			folios[i] = hmm_devmem_alloc_huge(device->devmem, &err);
+			KUNIT_ASSERT_NOT_NULL(test, folios[i]);
+			KUNIT_EXPECT_EQ(test, 0, err);
+			KUNIT_EXPECT_EQ(test, HMM_PMD_ORDER,
+					folio_order(folios[i]));
+			KUNIT_EXPECT_EQ(test, 1, folio_ref_count(folios[i]));
+			KUNIT_EXPECT_TRUE(test, folio_test_locked(folios[i]));
+			KUNIT_EXPECT_TRUE(test, IS_ALIGNED(folio_pfn(folios[i]),
+							   HMM_PMD_PAGES));
+		}
+		KUNIT_EXPECT_EQ(test, TEST_PAGES, test_device_used(device));
+		KUNIT_EXPECT_NULL(test, hmm_devmem_alloc_huge(device->devmem,
+							      &err));
+		KUNIT_EXPECT_EQ(test, 0, err);
+		for (i = 0; i < nr; i++) {
+			folio_unlock(folios[i]);
+			folio_put(folios[i]);
+		}
+		KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
+	}
+
+	KUNIT_EXPECT_EQ(test, 1, hmm_devmem_alloc_pages(device->devmem, 1, &page,
+							&err));
+	for (i = 0; i < nr - 1; i++) {
+		folios[i] = hmm_devmem_alloc_huge(device->devmem, &err);
+		KUNIT_ASSERT_NOT_NULL(test, folios[i]);
+	}
+	KUNIT_EXPECT_NULL(test, hmm_devmem_alloc_huge(device->devmem, &err));
+	KUNIT_EXPECT_EQ(test, HMM_PMD_PAGES - 1,
+			hmm_devmem_nr_free(device->devmem));
+	for (i = 0; i < nr - 1; i++) {
+		folio_unlock(folios[i]);
+		folio_put(folios[i]);
+	}
+	hmm_devmem_free_pages(&page, 1);
+	hmm_devmem_leave(device->devmem, idx);
+}
+
 /* A page that somebody holds delays the unplug, not the driver. */
 static void devmem_test_remove_busy(struct kunit *test)
 {
@@ -167,6 +222,7 @@ static struct kunit_case devmem_test_cases[] = {
 	KUNIT_CASE(devmem_test_add_args),
 	KUNIT_CASE(devmem_test_resource_args),
 	KUNIT_CASE(devmem_test_alloc),
+	KUNIT_CASE(devmem_test_alloc_huge),
 	KUNIT_CASE(devmem_test_remove_busy),
 	{}
 };

@@ -192,13 +192,21 @@ static int test_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
 	unsigned int i;
 
 	for (i = 0; i < batch->nr; i++) {
-		if (batch->direction == DMA_TO_DEVICE)
-			memcpy_from_page(test_frame(devmem, batch->pages[i].dst),
-					 batch->pages[i].src, 0, PAGE_SIZE);
-		else
-			memcpy_to_page(batch->pages[i].dst, 0,
-				       test_frame(devmem, batch->pages[i].src),
-				       PAGE_SIZE);
+		const struct hmm_devmem_copy *piece = &batch->pages[i];
+		unsigned int page;
+
+		for (page = 0; page < 1U << piece->order; page++) {
+			if (batch->direction == DMA_TO_DEVICE)
+				memcpy_from_page(test_frame(devmem,
+							    piece->dst + page),
+						 piece->src + page, 0,
+						 PAGE_SIZE);
+			else
+				memcpy_to_page(piece->dst + page, 0,
+					       test_frame(devmem,
+							  piece->src + page),
+					       PAGE_SIZE);
+		}
 	}
 	if (device->copy_errors) {
 		device->copy_errors--;
@@ -219,7 +227,8 @@ static int test_clear(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
 		return -EREMOTEIO;
 	}
 	for (i = 0; i < batch->nr; i++)
-		memset(test_frame(devmem, batch->pages[i].dst), 0, PAGE_SIZE);
+		memset(test_frame(devmem, batch->pages[i].dst), 0,
+		       PAGE_SIZE << batch->pages[i].order);
 	hmm_devmem_batch_done(batch, 0);
 	return 0;
 }

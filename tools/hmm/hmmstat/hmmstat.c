@@ -60,6 +60,7 @@ static const struct view_column devmem_view[] = {
 	{ "size",	PAGES,		"total" },
 	{ "used",	PAGES,		"used" },
 	{ "use%",	SHARE,		"used" },
+	{ "huge",	PAGES,		"huge" },
 	{ "peak",	PAGES,		"peak" },
 	{ "in",		COUNTER,	"migrated_in" },
 	{ "out",	COUNTER,	"migrated_out" },

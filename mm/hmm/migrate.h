@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the ways of migration share: one step, of at most a page table's worth.
+ */
+#ifndef _MM_HMM_MIGRATE_H
+#define _MM_HMM_MIGRATE_H
+
+#include <linux/dma-direction.h>
+#include <linux/huge_mm.h>
+#include <linux/hmm/migrate.h>
+#include <linux/migrate.h>
+
+#include "internal.h"
+
+/* One try at a huge page, with some compaction: there is always a way without. */
+#define HMM_GFP_HUGE	(GFP_TRANSHUGE | __GFP_NORETRY | __GFP_NOWARN)
+
+/**
+ * struct hmm_migration - working memory for one migration step
+ * @max: base pages in a step at most
+ * @src: core's source entries, see below
+ * @dst: core's destination entries
+ * @reserved: device pages taken for the step, or those to evict
+ * @huge: huge folio in RAM reserved for the step, or NULL
+ * @copies: what to copy, one run for each devmem
+ * @clears: what to clear
+ * @nr_copies: entries in @copies
+ * @nr_clears: entries in @clears
+ *
+ * @src and @dst are twice as long as the step: if the page table vanishes while
+ * migrate_vma_collect_pmd() splits a folio in it, the core enters the range a
+ * second time, after the entries it has.
+ *
+ * A huge folio, or a hole that a huge page fits in, is the whole step: the first
+ * entry stands for all, with MIGRATE_PFN_COMPOUND.
+ */
+struct hmm_migration {
+	unsigned long max;
+	unsigned long *src;
+	unsigned long *dst;
+	struct page **reserved;
+	struct folio *huge;
+	struct hmm_devmem_copy *copies;
+	struct hmm_devmem_copy *clears;
+	unsigned int nr_copies;
+	unsigned int nr_clears;
+};
+
+/* Is the source of the step one huge folio or hole? */
+static inline bool hmm_migration_huge(const struct hmm_migration *m)
+{
+	return m->src[0] & MIGRATE_PFN_COMPOUND;
+}
+
+/* Source page of entry @i, NULL in a hole; in a huge folio page @i of it. */
+static inline struct page *hmm_migration_src(const struct hmm_migration *m,
+					     unsigned long i)
+{
+	struct page *page;
+
+	if (!hmm_migration_huge(m))
+		return migrate_pfn_to_page(m->src[i]);
+	page = migrate_pfn_to_page(m->src[0]);
+	return page ? folio_page(page_folio(page), i) : NULL;
+}
+
+/* Base pages that the destination of entry @i takes. */
+static inline unsigned long hmm_migration_dst_pages(const struct hmm_migration *m,
+						    unsigned long i)
+{
+	if (!m->dst[i])
+		return 0;
+	return m->dst[i] & MIGRATE_PFN_COMPOUND ? HMM_PMD_PAGES : 1;
+}
+
+/* Base pages of entry @i that were committed, after migrate_vma_pages(). */
+static inline unsigned long hmm_migration_committed(const struct hmm_migration *m,
+						    unsigned long i)
+{
+	return m->src[i] & MIGRATE_PFN_MIGRATE ? hmm_migration_dst_pages(m, i) : 0;
+}
+
+struct hmm_migration *hmm_migration_alloc(unsigned long nr);
+void hmm_migration_free(struct hmm_migration *m);
+int hmm_migrate_collect(struct hmm_migration *m, struct migrate_vma *args);
+void hmm_migrate_drop_dst(struct hmm_migration *m, unsigned long i);
+void hmm_migrate_account(struct hmm_migrate_result *result, unsigned long moved,
+			 unsigned long filled, unsigned long nr);
+void hmm_batch_init(struct hmm_devmem_batch *batch,
+		    enum dma_data_direction direction,
+		    struct hmm_devmem_copy *pages, unsigned int nr);
+int hmm_batch_wait(struct hmm_devmem_batch *batch, int err);
+
+/* migrate_to_device.c */
+int hmm_migrate_step_to_device(struct hmm_devmem *devmem,
+			       struct hmm_migration *m,
+			       struct migrate_vma *args,
+			       struct hmm_migrate_result *result,
+			       unsigned long *missing);
+
+/* migrate_to_ram.c */
+int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
+			   const struct migrate_vma *args);
+int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages);
+unsigned long hmm_migrate_book_ram(struct hmm_migration *m,
+				   unsigned long npages);
+int hmm_migrate_step_to_ram(struct hmm_migration *m, struct migrate_vma *args,
+			    struct hmm_migrate_result *result);
+
+#endif /* _MM_HMM_MIGRATE_H */

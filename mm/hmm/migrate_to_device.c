@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * One step of a migration to device memory: choose destinations for what the core
+ * has collected, let the device copy and clear, commit.
+ */
+#include <linux/migrate.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+
+#include "migrate.h"
+
+/*
+ * The core refuses file pages after the copy: spare it.  KSM reads its pages with
+ * the CPU, the core does not mind.
+ */
+static bool hmm_migrate_src_movable(const struct folio *folio)
+{
+	return folio_test_anon(folio) && !folio_test_ksm(folio);
+}
+
+static void hmm_migrate_set_dst(struct hmm_migration *m, unsigned long i,
+				struct page *dst, unsigned int order)
+{
+	struct page *src = hmm_migration_src(m, i);
+	struct hmm_devmem_copy entry = {
+		.dst = dst,
+		.src = src,
+		.order = order,
+	};
+
+	m->dst[i] = migrate_pfn(page_to_pfn(dst));
+	if (order)
+		m->dst[i] |= MIGRATE_PFN_COMPOUND;
+	if (src)
+		m->copies[m->nr_copies++] = entry;
+	else
+		m->clears[m->nr_clears++] = entry;
+}
+
+/* May a hole of the VMA be filled with a huge page?  As a CPU fault would ask. */
+static bool hmm_migrate_thp_ok(struct vm_area_struct *vma)
+{
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+	return (vma->vm_flags & VM_HUGEPAGE) &&
+	       !vma_thp_disabled(vma, vma->vm_flags, false);
+#else
+	return false;
+#endif
+}
+
+/* Go on with a huge hole as with so many small ones. */
+static void hmm_migrate_split_hole(struct hmm_migration *m,
+				   struct migrate_vma *args)
+{
+	unsigned long i;
+
+	for (i = 0; i < args->npages; i++)
+		m->src[i] = MIGRATE_PFN_MIGRATE;
+	args->cpages = args->npages;
+}
+
+/*
+ * Choose a huge page for a huge folio or hole.  Returns false if small ones have to
+ * do; for a folio only if there are enough for all of it.
+ */
+static bool hmm_migrate_choose_huge(struct hmm_devmem *devmem,
+				    struct hmm_migration *m,
+				    struct migrate_vma *args, int *no_more,
+				    unsigned long *missing)
+{
+	struct page *src = hmm_migration_src(m, 0);
+	struct folio *dst;
+
+	if (!(m->src[0] & MIGRATE_PFN_MIGRATE))
+		return true;
+	if (src && !hmm_migrate_src_movable(page_folio(src)))
+		return true;
+
+	if (src || hmm_migrate_thp_ok(args->vma)) {
+		dst = hmm_devmem_alloc_huge(devmem, no_more);
+		if (dst) {
+			hmm_migrate_set_dst(m, 0, &dst->page, HMM_PMD_ORDER);
+			return true;
+		}
+	}
+	if (!src) {
+		*no_more = 0;
+		hmm_migrate_split_hole(m, args);
+		return false;
+	}
+	if (*no_more || hmm_devmem_nr_free(devmem) < HMM_PMD_PAGES) {
+		*missing = HMM_PMD_PAGES;
+		return true;
+	}
+	/* The core splits the folio when it finds small destinations. */
+	args->cpages = HMM_PMD_PAGES;
+	return false;
+}
+
+/*
+ * Choose small pages.  Returns how many of the step's first pages are settled, less
+ * than @npages if @missing more would have been needed.
+ */
+static unsigned long hmm_migrate_choose_small(struct hmm_migration *m,
+					      unsigned long npages,
+					      unsigned int nr_reserved,
+					      unsigned long *missing)
+{
+	bool huge = hmm_migration_huge(m);
+	unsigned long settled = npages, i;
+	unsigned int taken = 0;
+
+	for (i = 0; i < npages; i++) {
+		struct page *src = hmm_migration_src(m, i);
+
+		if (!(m->src[huge ? 0 : i] & MIGRATE_PFN_MIGRATE))
+			continue;
+		if (src && !hmm_migrate_src_movable(page_folio(src)))
+			continue;
+		if (taken == nr_reserved) {
+			settled = min(settled, i);
+			++*missing;
+			continue;
+		}
+		hmm_migrate_set_dst(m, i, m->reserved[taken++], 0);
+	}
+
+	hmm_devmem_free_pages(m->reserved + taken, nr_reserved - taken);
+	return settled;
+}
+
+/*
+ * Choose destinations in device memory, now that it is known how many are needed:
+ * frames kept by those who need none would be missing elsewhere.
+ * Returns as hmm_migrate_choose_small(); @no_more: see hmm_devmem_alloc_pages().
+ */
+static unsigned long hmm_migrate_choose_device(struct hmm_devmem *devmem,
+					       struct hmm_migration *m,
+					       struct migrate_vma *args,
+					       int *no_more,
+					       unsigned long *missing)
+{
+	unsigned int nr_reserved;
+
+	*missing = 0;
+	*no_more = 0;
+	if (hmm_migration_huge(m) &&
+	    hmm_migrate_choose_huge(devmem, m, args, no_more, missing))
+		return *missing ? 0 : args->npages;
+
+	nr_reserved = hmm_devmem_alloc_pages(devmem,
+					     min(args->cpages, args->npages),
+					     m->reserved, no_more);
+	if (hmm_migration_huge(m) && nr_reserved < args->npages) {
+		/* Others were faster: leave the huge folio whole. */
+		hmm_devmem_free_pages(m->reserved, nr_reserved);
+		*missing = args->npages;
+		return 0;
+	}
+	return hmm_migrate_choose_small(m, args->npages, nr_reserved, missing);
+}
+
+/* Copy and clear at the same time; drop the destinations that failed. */
+static int hmm_migrate_fill_device(struct hmm_devmem *devmem,
+				   struct hmm_migration *m, unsigned long npages)
+{
+	const struct hmm_devmem_ops *ops = devmem->desc.ops;
+	struct hmm_devmem_batch copy, clear;
+	int copy_err = 0, clear_err = 0;
+	unsigned long i, failed = 0;
+
+	hmm_batch_init(&copy, DMA_TO_DEVICE, m->copies, m->nr_copies);
+	hmm_batch_init(&clear, DMA_TO_DEVICE, m->clears, m->nr_clears);
+
+	if (m->nr_copies)
+		copy_err = ops->copy(devmem, &copy);
+	if (m->nr_clears)
+		clear_err = ops->clear(devmem, &clear);
+	if (m->nr_copies)
+		copy_err = hmm_batch_wait(&copy, copy_err);
+	if (m->nr_clears)
+		clear_err = hmm_batch_wait(&clear, clear_err);
+
+	if (!copy_err && !clear_err)
+		return 0;
+
+	for (i = 0; i < npages; i++) {
+		if (m->dst[i] &&
+		    (hmm_migration_src(m, i) ? copy_err : clear_err)) {
+			failed += hmm_migration_dst_pages(m, i);
+			hmm_migrate_drop_dst(m, i);
+		}
+	}
+	if (copy_err == -EIO || clear_err == -EIO)
+		atomic64_add(failed, &devmem->failed);
+	return copy_err ? copy_err : clear_err;
+}
+
+/* Note that the committed pages are the device's; their blocks are in use. */
+static void hmm_migrate_book_device(struct hmm_devmem *devmem,
+				    struct hmm_migration *m,
+				    unsigned long npages, unsigned long *moved,
+				    unsigned long *filled)
+{
+	unsigned long i, last_block = ULONG_MAX;
+
+	for (i = 0; i < npages; i++) {
+		unsigned long nr = hmm_migration_committed(m, i), index;
+
+		if (!nr)
+			continue;
+		index = hmm_devmem_index(devmem, migrate_pfn_to_page(m->dst[i]));
+		hmm_devmem_set_resident(devmem, index, nr);
+		if (index / HMM_DEVMEM_BLOCK_PAGES != last_block)
+			hmm_devmem_touch_index(devmem, index);
+		last_block = index / HMM_DEVMEM_BLOCK_PAGES;
+		if (migrate_pfn_to_page(m->src[i]))
+			*moved += nr;
+		else
+			*filled += nr;
+	}
+	atomic64_add(*moved + *filled, &devmem->migrated_in);
+}
+
+/*
+ * One step of at most one page table and within one VMA.  &migrate_vma.end is how
+ * far it came, for want of room not to the end; @missing: if pages of others were
+ * evicted, how many would do.
+ */
+int hmm_migrate_step_to_device(struct hmm_devmem *devmem,
+			       struct hmm_migration *m,
+			       struct migrate_vma *args,
+			       struct hmm_migrate_result *result,
+			       unsigned long *missing)
+{
+	unsigned long nr = (args->end - args->start) >> PAGE_SHIFT;
+	unsigned long moved = 0, filled = 0, end = args->end, settled;
+	int err, no_more, ret = 0;
+
+	args->flags = MIGRATE_VMA_SELECT_SYSTEM;
+	if (hmm_devmem_huge_ok(devmem))
+		args->flags |= MIGRATE_VMA_SELECT_COMPOUND;
+
+	if (hmm_migrate_collect(m, args)) {
+		/* A VMA that the core does not migrate: left. */
+		hmm_migrate_account(result, 0, 0, nr);
+		args->end = end;
+		return 0;
+	}
+
+	settled = hmm_migrate_choose_device(devmem, m, args, &no_more, missing);
+	if (*missing)
+		ret = no_more ? no_more : -ENOSPC;
+	err = hmm_migrate_fill_device(devmem, m, args->npages);
+	if (err)
+		ret = err;
+
+	migrate_vma_pages(args);
+	hmm_migrate_book_device(devmem, m, args->npages, &moved, &filled);
+	migrate_vma_finalize(args);
+
+	args->end = end;
+	if (*missing) {
+		nr = settled;
+		args->end = args->start + (settled << PAGE_SHIFT);
+	}
+	/* What others have would not help. */
+	if (no_more)
+		*missing = 0;
+	hmm_migrate_account(result, moved, filled, nr);
+	return ret;
+}
+

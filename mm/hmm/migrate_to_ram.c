@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Migration from device memory to RAM: the steps that a range and an eviction share,
+ * and CPU faults.
+ */
+#include <linux/hugetlb.h>
+#include <linux/memremap.h>
+#include <linux/migrate.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+
+#include "migrate.h"
+
+/* A CPU fault brings back what lies beside the faulting page, too. */
+#define HMM_CPU_FAULT_AROUND	SZ_64K
+
+/*
+ * May this device page be copied?  Not one that was reserved only or was moved
+ * away just before it was locked, and not one that somebody else holds: the core
+ * would refuse that one later, but only if it is held then, too, and it may be
+ * written until it is let go.
+ */
+static bool hmm_migrate_src_ok(struct folio *src, struct folio *fault_folio)
+{
+	struct hmm_devmem *devmem = hmm_devmem_from_folio(src);
+
+	return devmem &&
+	       test_bit(hmm_devmem_index(devmem, &src->page), devmem->resident) &&
+	       folio_ref_count(src) == folio_expected_ref_count(src) + 1 +
+				       (src == fault_folio);
+}
+
+/* Only the page that a CPU waits for is worth an OOM kill. */
+static gfp_t hmm_migrate_ram_gfp(const struct folio *src,
+				 const struct folio *fault_folio)
+{
+	if (!fault_folio)
+		return GFP_HIGHUSER_MOVABLE | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
+	if (src != fault_folio)
+		return GFP_HIGHUSER_MOVABLE | __GFP_NORETRY | __GFP_NOWARN;
+	return GFP_HIGHUSER_MOVABLE;
+}
+
+/* A destination for a huge device folio, by its VMA's NUMA policy, or NULL. */
+static struct folio *hmm_migrate_get_huge(struct hmm_migration *m,
+					  const struct migrate_vma *args)
+{
+	struct folio *dst = m->huge;
+
+	m->huge = NULL;
+	/* Eviction has no VMA, and takes care beforehand. */
+	if (!dst && args)
+		dst = vma_alloc_folio(HMM_GFP_HUGE, HMM_PMD_ORDER, args->vma,
+				      args->start);
+	return dst;
+}
+
+/*
+ * Choose destinations in RAM for the device pages of @m.  With @args they are
+ * allocated for their address, by its VMA's NUMA policy.  Huge pages for huge ones;
+ * small ones if there are none, but only for a VMA: the core splits the source then.
+ * Return 0, or -ENOMEM if a page that was asked for did not get one.
+ */
+int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
+			   const struct migrate_vma *args)
+{
+	struct folio *fault_folio = args && args->fault_page ?
+				    page_folio(args->fault_page) : NULL;
+	bool huge = hmm_migration_huge(m);
+	unsigned long i;
+	int ret = 0;
+
+	for (i = 0; i < npages; i++) {
+		struct page *page = hmm_migration_src(m, i);
+		struct folio *src, *dst;
+		gfp_t gfp;
+
+		if (!page || !(m->src[huge ? 0 : i] & MIGRATE_PFN_MIGRATE))
+			continue;
+		src = page_folio(page);
+		if (!hmm_migrate_src_ok(src, fault_folio))
+			continue;
+		if (huge && !i) {
+			dst = hmm_migrate_get_huge(m, args);
+			if (dst) {
+				folio_lock(dst);
+				m->dst[0] = migrate_pfn(folio_pfn(dst)) |
+					    MIGRATE_PFN_COMPOUND;
+				break;
+			}
+			/* The core cannot split it while the fault holds it. */
+			if (!args || fault_folio)
+				break;
+		}
+		gfp = hmm_migrate_ram_gfp(src, fault_folio);
+		if (args)
+			dst = vma_alloc_folio(gfp, 0, args->vma,
+					      args->start + (i << PAGE_SHIFT));
+		else
+			dst = folio_alloc(gfp, 0);
+		if (!dst) {
+			if (gfp & __GFP_NORETRY)
+				continue;
+			ret = -ENOMEM;
+			break;
+		}
+		folio_lock(dst);
+		m->dst[i] = migrate_pfn(folio_pfn(dst));
+	}
+	return ret;
+}
+
+/*
+ * Copy device pages to their destinations in RAM, the pages of each devmem as
+ * one job.  Drops the destinations that failed.
+ */
+int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages)
+{
+	unsigned long i = 0;
+	int ret = 0;
+
+	while (i < npages) {
+		struct hmm_devmem *devmem = NULL;
+		struct hmm_devmem_batch copy;
+		unsigned long first, end, nr = 0;
+		int idx, err = -EIO;
+
+		m->nr_copies = 0;
+		for (first = end = i; end < npages; end++) {
+			struct page *src = hmm_migration_src(m, end);
+			struct hmm_devmem *owner;
+
+			if (!m->dst[end])
+				continue;
+			owner = hmm_devmem_from_folio(page_folio(src));
+			if (m->nr_copies && owner != devmem)
+				break;
+			devmem = owner;
+			m->copies[m->nr_copies++] = (struct hmm_devmem_copy){
+				.dst = migrate_pfn_to_page(m->dst[end]),
+				.src = src,
+				.order = m->dst[end] & MIGRATE_PFN_COMPOUND ?
+					 HMM_PMD_ORDER : 0 };
+			nr += hmm_migration_dst_pages(m, end);
+		}
+		i = end;
+		if (!m->nr_copies)
+			break;
+
+		if (hmm_devmem_enter(devmem, HMM_DEVMEM_DRAINING, &idx)) {
+			hmm_batch_init(&copy, DMA_FROM_DEVICE, m->copies,
+				       m->nr_copies);
+			err = devmem->desc.ops->copy(devmem, &copy);
+			err = hmm_batch_wait(&copy, err);
+			if (err == -EIO)
+				atomic64_add(nr, &devmem->failed);
+			hmm_devmem_leave(devmem, idx);
+		}
+		if (!err)
+			continue;
+
+		if (ret != -EIO)
+			ret = err;
+		for (; first < end; first++)
+			if (m->dst[first])
+				hmm_migrate_drop_dst(m, first);
+	}
+	return ret;
+}
+
+/* Book what was committed, for the caller and for each devmem. */
+unsigned long hmm_migrate_book_ram(struct hmm_migration *m,
+				   unsigned long npages)
+{
+	unsigned long i, moved = 0;
+
+	for (i = 0; i < npages; i++) {
+		struct page *src = migrate_pfn_to_page(m->src[i]);
+		unsigned long nr = hmm_migration_committed(m, i);
+		struct hmm_devmem *devmem;
+
+		if (!src || !nr)
+			continue;
+		devmem = hmm_devmem_from_folio(page_folio(src));
+		hmm_devmem_clear_resident(devmem, hmm_devmem_index(devmem, src),
+					  nr);
+		atomic64_add(nr, &devmem->migrated_out);
+		moved += nr;
+	}
+	return moved;
+}
+
+int hmm_migrate_step_to_ram(struct hmm_migration *m, struct migrate_vma *args,
+			    struct hmm_migrate_result *result)
+{
+	unsigned long nr = (args->end - args->start) >> PAGE_SHIFT;
+	unsigned long moved;
+	int err, ret;
+
+	args->flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE |
+		      MIGRATE_VMA_SELECT_DEVICE_COHERENT;
+	if (HMM_HUGE_DEVICE_FOLIOS)
+		args->flags |= MIGRATE_VMA_SELECT_COMPOUND;
+	if (hmm_migrate_collect(m, args)) {
+		hmm_migrate_account(result, 0, 0, nr);
+		return 0;
+	}
+
+	ret = hmm_migrate_choose_ram(m, args->npages, args);
+	err = hmm_migrate_fill_ram(m, args->npages);
+	if (err)
+		ret = err;
+
+	migrate_vma_pages(args);
+	moved = hmm_migrate_book_ram(m, args->npages);
+	migrate_vma_finalize(args);
+
+	hmm_migrate_account(result, moved, 0, nr);
+	return ret;
+}
+
+/*
+ * Bring [start, end) around the faulting page back to RAM; with @m->huge all of a
+ * huge folio.
+ */
+static vm_fault_t hmm_migrate_fault_step(struct hmm_migration *m,
+					 struct vm_fault *vmf,
+					 unsigned long start, unsigned long end)
+{
+	unsigned long i = (vmf->address - start) >> PAGE_SHIFT;
+	struct migrate_vma args = {
+		.vma = vmf->vma,
+		.start = start,
+		.end = end,
+		.pgmap_owner = page_pgmap(vmf->page)->owner,
+		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+		.fault_page = vmf->page,
+	};
+	int no_ram, copy_err;
+	vm_fault_t ret = 0;
+	bool copied;
+
+	if (m->huge)
+		args.flags |= MIGRATE_VMA_SELECT_COMPOUND;
+	if (hmm_migrate_collect(m, &args))
+		return VM_FAULT_SIGBUS;
+	if (hmm_migration_huge(m))
+		i = 0;
+
+	no_ram = hmm_migrate_choose_ram(m, args.npages, &args);
+	/* Not copied: the page is gone or held for a moment; fault again. */
+	copied = i < args.npages && m->dst[i];
+	copy_err = hmm_migrate_fill_ram(m, args.npages);
+	if (no_ram || (copied && !m->dst[i] && copy_err == -ENOMEM))
+		ret = VM_FAULT_OOM;
+	else if (copied && !m->dst[i])
+		ret = VM_FAULT_SIGBUS;
+
+	migrate_vma_pages(&args);
+	hmm_migrate_book_ram(m, args.npages);
+	migrate_vma_finalize(&args);
+	return ret;
+}
+
+static vm_fault_t hmm_migrate_fault_range(struct vm_fault *vmf,
+					  unsigned long start, unsigned long end)
+{
+	struct hmm_migration *m;
+	vm_fault_t ret;
+
+	m = hmm_migration_alloc((end - start) >> PAGE_SHIFT);
+	if (!m)
+		return VM_FAULT_OOM;
+	ret = hmm_migrate_fault_step(m, vmf, start, end);
+	hmm_migration_free(m);
+	return ret;
+}
+
+/*
+ * A huge folio comes back as one.  If there is no huge page for it or it cannot be
+ * copied it is split; the CPU faults again, on what it needs of it.
+ */
+static vm_fault_t hmm_migrate_fault_huge(struct vm_fault *vmf)
+{
+	unsigned long start = vmf->address & PMD_MASK;
+	struct hmm_migration *m;
+	vm_fault_t ret = 0;
+	bool split = true;
+
+	m = hmm_migration_alloc(HMM_PMD_PAGES);
+	if (!m)
+		return VM_FAULT_OOM;
+	m->huge = vma_alloc_folio(HMM_GFP_HUGE, HMM_PMD_ORDER, vmf->vma, start);
+	if (m->huge) {
+		ret = hmm_migrate_fault_step(m, vmf, start, start + PMD_SIZE);
+		split = ret == VM_FAULT_SIGBUS;
+	}
+	if (split) {
+		ret = 0;
+		if (folio_test_large(page_folio(vmf->page)))
+			hmm_devmem_split(vmf->page);
+	}
+	hmm_migration_free(m);
+	return ret;
+}
+
+/*
+ * A CPU access to a private page, in whatever process maps it: the page says
+ * which devmem it is in, the fault says which VMA.  The core holds the lock of the
+ * page's folio and a reference to it.
+ */
+vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf)
+{
+	struct folio *folio = page_folio(vmf->page);
+	struct hmm_devmem *devmem = hmm_devmem_from_folio(folio);
+	unsigned long addr = vmf->address & PAGE_MASK;
+	unsigned long start = ALIGN_DOWN(addr, HMM_CPU_FAULT_AROUND);
+	unsigned long end = start + HMM_CPU_FAULT_AROUND;
+	vm_fault_t ret;
+
+	atomic64_inc(&devmem->cpu_faults);
+
+	if (folio_test_large(folio)) {
+		/* do_huge_pmd_device_private() has no PTE. */
+		if (!vmf->pte)
+			return hmm_migrate_fault_huge(vmf);
+		/* The lock stays with the page.  Who holds it lets go: again. */
+		if (hmm_devmem_split(vmf->page))
+			return 0;
+	}
+
+	start = max(start, vmf->vma->vm_start);
+	end = min(end, vmf->vma->vm_end);
+	ret = hmm_migrate_fault_range(vmf, start, end);
+	/* A neighbour may be the one that cannot be copied. */
+	if (ret == VM_FAULT_SIGBUS)
+		ret = hmm_migrate_fault_range(vmf, addr, addr + PAGE_SIZE);
+	return ret;
+}
