@@ -178,6 +178,7 @@ static int hmm_devmem_plug(struct hmm_devmem *devmem, u64 size,
 	if (!IS_ERR(addr)) {
 		__module_get(THIS_MODULE);
 		hmm_debugfs_add_devmem(devmem);
+		hmm_pm_add_devmem(devmem);
 		return 0;
 	}
 	/* What is not want of memory is a range that the core refuses. */
@@ -308,7 +309,8 @@ EXPORT_SYMBOL_GPL(hmm_devmem_add_resource);
  * Context: process context, may sleep, no lock held that a driver operation or
  * a page fault takes.  The caller sees to it that no other call with @devmem is in
  * progress; what comes by way of pages, as CPU faults, is no such call.  Waits beyond
- * @timeout_ms only for driver operations that run already.
+ * @timeout_ms only for driver operations that run already and, while the system goes
+ * to sleep, for the end of a step of that eviction.
  * Return:
  * * 0 - all pages were brought back, the memory is unplugged
  * * -EBUSY - pages were left behind
@@ -321,6 +323,7 @@ int hmm_devmem_remove(struct hmm_devmem *devmem, unsigned int timeout_ms,
 	if (!result)
 		result = &unwanted;
 	hmm_devmem_set_state(devmem, HMM_DEVMEM_DRAINING);
+	hmm_pm_remove_devmem(devmem);
 	hmm_evict(devmem, ULONG_MAX, U64_MAX,
 		  jiffies + msecs_to_jiffies(timeout_ms), HMM_DEVMEM_DRAINING,
 		  result);

@@ -337,7 +337,8 @@ static bool hmm_evict_allowed(struct hmm_eviction *e, unsigned long index)
 	bool allowed = true;
 	int idx;
 
-	if (e->removing || !devmem->desc.ops->may_evict)
+	if (e->removing || READ_ONCE(devmem->suspended) ||
+	    !devmem->desc.ops->may_evict)
 		return true;
 	if (hmm_devmem_enter(devmem, e->worst, &idx)) {
 		allowed = devmem->desc.ops->may_evict(devmem,

@@ -32,6 +32,7 @@
 struct dmem_cgroup_region;
 struct gen_pool;
 struct hmm_migration;
+struct notifier_block;
 
 /* Base pages in the unit of migration and of invalidation, a page table. */
 #define HMM_PMD_ORDER	(PMD_SHIFT - PAGE_SHIFT)
@@ -106,6 +107,8 @@ enum hmm_devmem_state {
  * @cpu_faults: see &struct hmm_devmem_stats
  * @link: entry in the list that debugfs shows
  * @id: number in debugfs
+ * @pm_link: entry in the list of all, for sleep states
+ * @suspended: nothing moves in until the system has woken up; read with @srcu
  */
 struct hmm_devmem {
 	struct dev_pagemap pgmap;
@@ -133,6 +136,8 @@ struct hmm_devmem {
 	atomic64_t cpu_faults;
 	struct list_head link;
 	unsigned int id;
+	struct list_head pm_link;
+	bool suspended;
 };
 
 static inline unsigned long hmm_devmem_nr_pages(const struct hmm_devmem *devmem)
@@ -203,6 +208,13 @@ int hmm_evict_for_room(struct hmm_devmem *devmem, unsigned long nr_pages,
 		       u64 before, unsigned int timeout_ms);
 u64 hmm_devmem_clock(struct hmm_devmem *devmem);
 void hmm_devmem_touch_index(struct hmm_devmem *devmem, unsigned long index);
+
+/* pm.c */
+int hmm_pm_init(void);
+void hmm_pm_exit(void);
+void hmm_pm_add_devmem(struct hmm_devmem *devmem);
+void hmm_pm_remove_devmem(struct hmm_devmem *devmem);
+int hmm_pm_notify(struct notifier_block *nb, unsigned long event, void *unused);
 
 /* debugfs.c */
 void hmm_debugfs_init(void);

@@ -237,6 +237,11 @@ int hmm_migrate_step_to_device(struct hmm_devmem *devmem,
 	unsigned long moved = 0, filled = 0, end = args->end, settled;
 	int err, no_more, ret = 0;
 
+	if (READ_ONCE(devmem->suspended)) {
+		args->end = args->start;
+		return -EAGAIN;
+	}
+
 	args->flags = MIGRATE_VMA_SELECT_SYSTEM;
 	if (hmm_devmem_huge_ok(devmem))
 		args->flags |= MIGRATE_VMA_SELECT_COMPOUND;

@@ -75,10 +75,10 @@ struct hmm_devmem_ops {
 	/**
 	 * @may_evict: optional.  May the pages among @size bytes from @offset
 	 * be brought back to RAM to make room?  Not asked when the memory is
-	 * removed.
+	 * removed or about to lose power.
 	 *
 	 * Context: process context, no lock of the toolbox or of mm held; may
-	 * sleep; must not wait for hmm_devmem_remove().
+	 * sleep; must not wait for hmm_devmem_remove() or a sleep state.
 	 * Return: false to keep them.
 	 */
 	bool (*may_evict)(struct hmm_devmem *devmem, u64 offset, u64 size);
@@ -95,6 +95,10 @@ struct hmm_devmem_ops {
  * @name: shown in /proc/iomem, and the name of the region of the dmem cgroup
  *	controller, after "hmm/"; not empty; copied
  * @nid: NUMA node near the device, or NUMA_NO_NODE
+ * @loses_power: the memory forgets what it holds when the system is suspended; when
+ *	it hibernates all memory does.  All pages are brought back to RAM before
+ *	tasks are frozen, or the transition is aborted; until tasks run again
+ *	hmm_migrate_to_device() moves nothing in and returns -EAGAIN
  */
 struct hmm_devmem_desc {
 	const struct hmm_devmem_ops *ops;
@@ -102,6 +106,7 @@ struct hmm_devmem_desc {
 	void *private;
 	const char *name;
 	int nid;
+	bool loses_power;
 };
 
 /**
@@ -113,7 +118,7 @@ struct hmm_devmem_desc {
  * @migrated_in: base pages moved or filled in from RAM
  * @migrated_out: base pages brought back to RAM, for any reason
  * @evicted: those among them that were evicted, at the driver's request, to make
- *	room or for the removal
+ *	room, for the removal or for a sleep state
  * @failed: base pages that the device failed to copy or to clear, each time
  * @cpu_faults: CPU faults on private pages of this devmem
  */
