@@ -4,6 +4,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/highmem.h>
 #include <linux/init.h>
 #include <linux/ioport.h>
 #include <linux/kmemleak.h>
@@ -13,6 +14,7 @@
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/suspend.h>
 #include <linux/vmalloc.h>
 
 #include "hmm_dmirror.h"
@@ -20,6 +22,8 @@
 /* Fills new device memory: seen by a process, it shows that a clear is missing. */
 #define DMIRROR_STALE_DATA		0xa5
 #define DMIRROR_REMOVE_TIMEOUT_MS	10000
+/* Of each page, when the memory loses power: enough to tell. */
+#define DMIRROR_LOST_BYTES		64
 #define DMIRROR_PRIVATE_MAX		(64ULL * SZ_1G)
 
 static char *devices = "none";
@@ -149,6 +153,13 @@ static int dmirror_parse_device(struct dmirror_device *dev, char *spec)
 	return 0;
 }
 
+/* When the system is suspended; a reserved region is RAM in truth. */
+static bool dmirror_loses_power(const struct dmirror_device *dev)
+{
+	return dev->memory == HMM_DMIRROR_MEMORY_PRIVATE ||
+	       (dev->memory == HMM_DMIRROR_MEMORY_CDM && dev->dma_dev);
+}
+
 static int dmirror_memory_add(struct dmirror_device *dev)
 {
 	const struct hmm_devmem_desc desc = {
@@ -157,6 +168,7 @@ static int dmirror_memory_add(struct dmirror_device *dev)
 		.private = dev,
 		.name = dev->name,
 		.nid = NUMA_NO_NODE,
+		.loses_power = dmirror_loses_power(dev),
 	};
 	struct hmm_devmem *devmem;
 	u64 offset;
@@ -338,6 +350,53 @@ static void dmirror_devices_remove(void)
 			dmirror_device_remove(dmirror_devices[index]);
 }
 
+/* Nothing is in the memory any more: the toolbox has seen to that. */
+static void dmirror_lose_power(struct dmirror_device *dev)
+{
+	u64 offset;
+
+	guard(rwsem_read)(&dev->memory_lock);
+	if (READ_ONCE(dev->removed))
+		return;
+	for (offset = 0; offset < dev->size; offset += PAGE_SIZE) {
+		if (dev->storage)
+			memset(dev->storage + offset, DMIRROR_STALE_DATA,
+			       DMIRROR_LOST_BYTES);
+		else
+			memset_page(pfn_to_page(PHYS_PFN(dev->phys + offset)), 0,
+				    DMIRROR_STALE_DATA, DMIRROR_LOST_BYTES);
+		cond_resched();
+	}
+}
+
+/*
+ * Hardware would lose its memory later, with tasks frozen.  It could not lose more:
+ * nothing moves in from here on.
+ */
+static int dmirror_pm_notify(struct notifier_block *nb, unsigned long event,
+			     void *unused)
+{
+	struct dmirror_device *dev;
+	unsigned int index;
+
+	if (event != PM_SUSPEND_PREPARE && event != PM_HIBERNATION_PREPARE &&
+	    event != PM_RESTORE_PREPARE)
+		return NOTIFY_DONE;
+	guard(mutex)(&dmirror_devices_lock);
+	for (index = 0; index < DMIRROR_MAX_DEVICES; index++) {
+		dev = dmirror_devices[index];
+		if (dev && (event != PM_SUSPEND_PREPARE ||
+			    dmirror_loses_power(dev)))
+			dmirror_lose_power(dev);
+	}
+	return NOTIFY_OK;
+}
+
+static struct notifier_block dmirror_pm_notifier = {
+	.notifier_call = dmirror_pm_notify,
+	.priority = -1,		/* after the toolbox */
+};
+
 static int __init dmirror_devices_create(void)
 {
 	char *copy, *rest, *spec;
@@ -377,6 +436,9 @@ static int __init dmirror_init(void)
 	dmirror_wq = alloc_workqueue("hmm_dmirror", WQ_UNBOUND, 0);
 	if (!dmirror_wq)
 		return -ENOMEM;
+	ret = register_pm_notifier(&dmirror_pm_notifier);
+	if (ret)
+		goto destroy_wq;
 	ret = dmirror_devices_create();
 	if (!ret)
 		ret = dmirror_pci_register();
@@ -384,7 +446,9 @@ static int __init dmirror_init(void)
 		dmirror_allow_open(true);
 		return 0;
 	}
+	unregister_pm_notifier(&dmirror_pm_notifier);
 	dmirror_devices_remove();
+destroy_wq:
 	destroy_workqueue(dmirror_wq);
 	return ret;
 }
@@ -392,6 +456,7 @@ static int __init dmirror_init(void)
 static void __exit dmirror_exit(void)
 {
 	dmirror_pci_unregister();
+	unregister_pm_notifier(&dmirror_pm_notifier);
 	/* Waits for the end of the work that dropped the last module reference. */
 	flush_workqueue(dmirror_wq);
 	dmirror_devices_remove();

@@ -205,7 +205,7 @@ enum hmm_dmirror_target {
  *
  * Errors: EOPNOTSUPP the device has no memory; ENOSPC device memory ran out;
  * ENOMEM RAM ran out; EIO the device failed to copy, the pages concerned stayed
- * where they were; EINTR a fatal signal arrived.
+ * where they were; EAGAIN the system is going to sleep; EINTR a fatal signal arrived.
  */
 struct hmm_dmirror_migrate {
 	__u64 addr;

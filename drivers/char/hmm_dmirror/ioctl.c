@@ -4,6 +4,7 @@
  */
 #include <linux/bitops.h>
 #include <linux/file.h>
+#include <linux/freezer.h>
 #include <linux/fs.h>
 #include <linux/overflow.h>
 #include <linux/slab.h>
@@ -104,7 +105,9 @@ static long dmirror_ioctl_run(struct dmirror_ctx *ctx, void __user *arg)
 	init_completion(&run->done);
 	dmirror_run_queue(ctx->dev, run);
 
-	if (wait_for_completion_killable(&run->done)) {
+	/* A program may take long, and a system that goes to sleep does not wait. */
+	if (wait_for_completion_state(&run->done,
+				      TASK_KILLABLE | TASK_FREEZABLE)) {
 		WRITE_ONCE(run->cancelled, true);
 		ret = -EINTR;
 	} else if (copy_to_user(arg, &run->args, sizeof(run->args))) {
@@ -232,6 +235,7 @@ static long dmirror_ioctl_evict(struct dmirror_ctx *ctx, void __user *arg)
 		left_ms -= ms;
 		ret = dmirror_evict_slice(dev, &args, ms, &result);
 		args.evicted += result.evicted;
+		try_to_freeze();
 	} while (ret == -ETIME && left_ms);
 
 	args.kept = result.kept;
