@@ -242,7 +242,8 @@ EXPORT_SYMBOL_GPL(hmm_devmem_add);
 /**
  * hmm_devmem_add_resource() - hotplug cache-coherent device memory (CDM)
  * @desc: the driver's side; copied
- * @res: physical range of the memory; its start and size are multiples of
+ * @res: physical range of the memory: a PCI BAR, a reserved or a
+ *	specific-purpose (soft-reserved) region; its start and size are multiples of
  *	2 MiB.  Read, not kept; nobody may have claimed the range
  *	(request_mem_region()), the toolbox does
  *

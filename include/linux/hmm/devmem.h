@@ -94,7 +94,7 @@ struct hmm_devmem_ops {
  * @private: for the driver, see hmm_devmem_private()
  * @name: shown in /proc/iomem, and the name of the region of the dmem cgroup
  *	controller, after "hmm/"; not empty; copied
- * @nid: NUMA node near the device, or NUMA_NO_NODE
+ * @nid: online NUMA node near the device, or NUMA_NO_NODE
  * @loses_power: the memory forgets what it holds when the system is suspended; when
  *	it hibernates all memory does.  All pages are brought back to RAM before
  *	tasks are frozen, or the transition is aborted; until tasks run again
@@ -132,6 +132,22 @@ struct hmm_devmem_stats {
 	u64 evicted;
 	u64 failed;
 	u64 cpu_faults;
+};
+
+/**
+ * struct hmm_devmem_performance - how the nearest initiator accesses the memory
+ * @read_latency: nanoseconds
+ * @write_latency: nanoseconds
+ * @read_bandwidth: MB/s
+ * @write_bandwidth: MB/s
+ *
+ * 0 stands for what firmware does not report.
+ */
+struct hmm_devmem_performance {
+	unsigned int read_latency;
+	unsigned int write_latency;
+	unsigned int read_bandwidth;
+	unsigned int write_bandwidth;
 };
 
 /**
@@ -176,5 +192,9 @@ struct hmm_devmem *hmm_devmem_from_pfn(unsigned long pfn);
 u64 hmm_devmem_offset(const struct hmm_devmem *devmem, unsigned long pfn);
 void hmm_devmem_get_stats(struct hmm_devmem *devmem,
 			  struct hmm_devmem_stats *stats);
+
+int hmm_devmem_get_node(const struct hmm_devmem *devmem);
+int hmm_devmem_get_performance(const struct hmm_devmem *devmem,
+			       struct hmm_devmem_performance *perf);
 
 #endif /* _LINUX_HMM_DEVMEM_H */

@@ -2,6 +2,7 @@
 /*
  * KUnit tests of device memory.
  */
+#include <linux/acpi.h>
 #include <linux/io.h>
 #include <linux/ioport.h>
 #include <linux/mm.h>
@@ -198,6 +199,34 @@ static void devmem_test_alloc_huge(struct kunit *test)
 	hmm_devmem_leave(device->devmem, idx);
 }
 
+/*
+ * Private memory has the node that the driver says, but not the speed of that
+ * node's RAM.
+ */
+static void devmem_test_node(struct kunit *test)
+{
+	struct hmm_devmem_desc desc = devmem_test_desc(test->priv);
+	const int nids[] = { NUMA_NO_NODE, numa_mem_id() };
+	struct hmm_devmem_performance perf;
+	struct hmm_devmem *devmem;
+	int unknown = -EOPNOTSUPP;
+	unsigned int i;
+
+#ifdef hmat_get_coordinates
+	if (IS_ENABLED(CONFIG_ACPI_HMAT))
+		unknown = -ENODATA;
+#endif
+	for (i = 0; i < ARRAY_SIZE(nids); i++) {
+		desc.nid = nids[i];
+		devmem = hmm_devmem_add(&desc, SZ_2M);
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, devmem);
+		KUNIT_EXPECT_EQ(test, nids[i], hmm_devmem_get_node(devmem));
+		KUNIT_EXPECT_EQ(test, unknown,
+				hmm_devmem_get_performance(devmem, &perf));
+		KUNIT_EXPECT_EQ(test, 0, hmm_devmem_remove(devmem, 1, NULL));
+	}
+}
+
 /* A page that somebody holds delays the unplug, not the driver. */
 static void devmem_test_remove_busy(struct kunit *test)
 {
@@ -223,6 +252,7 @@ static struct kunit_case devmem_test_cases[] = {
 	KUNIT_CASE(devmem_test_resource_args),
 	KUNIT_CASE(devmem_test_alloc),
 	KUNIT_CASE(devmem_test_alloc_huge),
+	KUNIT_CASE(devmem_test_node),
 	KUNIT_CASE(devmem_test_remove_busy),
 	{}
 };
