@@ -4,6 +4,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/device.h>
 #include <linux/highmem.h>
 #include <linux/init.h>
 #include <linux/ioport.h>
@@ -167,7 +168,7 @@ static int dmirror_memory_add(struct dmirror_device *dev)
 		.owner = dev,
 		.private = dev,
 		.name = dev->name,
-		.nid = NUMA_NO_NODE,
+		.nid = dev->dma_dev ? dev_to_node(dev->dma_dev) : NUMA_NO_NODE,
 		.loses_power = dmirror_loses_power(dev),
 	};
 	struct hmm_devmem *devmem;

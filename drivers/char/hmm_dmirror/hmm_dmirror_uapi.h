@@ -405,6 +405,30 @@ struct hmm_dmirror_stats {
 };
 
 /**
+ * struct hmm_dmirror_perf - HMM_DMIRROR_PERF, where the device memory lies and how
+ *	fast it is
+ * @node: out, NUMA node, -1 if it is not known; it may have no RAM and be offline
+ * @error: out, 0, or why all values below are 0, a negative errno: -ENODATA
+ *	firmware reported nothing for the memory, -EOPNOTSUPP the kernel cannot say
+ * @read_latency: out, from the nearest initiator, in nanoseconds
+ * @write_latency: out, the same for writing
+ * @read_bandwidth: out, from the nearest initiator, in MB/s
+ * @write_bandwidth: out, the same for writing
+ *
+ * 0 stands for what firmware does not report.
+ *
+ * Errors: EOPNOTSUPP the device has no memory.
+ */
+struct hmm_dmirror_perf {
+	__s32 node;
+	__s32 error;
+	__u32 read_latency;
+	__u32 write_latency;
+	__u32 read_bandwidth;
+	__u32 write_bandwidth;
+};
+
+/**
  * enum hmm_dmirror_injection - faults to inject into the device
  * @HMM_DMIRROR_INJECT_COPY_ERROR: the copy engine copies half of the job's
  *	pages and then reports failure
@@ -459,5 +483,6 @@ struct hmm_dmirror_inject {
 #define HMM_DMIRROR_PREFETCH	_IOWR(HMM_DMIRROR_IOC_MAGIC, 7, struct hmm_dmirror_prefetch)
 #define HMM_DMIRROR_EXCLUSIVE	_IOWR(HMM_DMIRROR_IOC_MAGIC, 8, struct hmm_dmirror_exclusive)
 #define HMM_DMIRROR_FAULT	_IOW(HMM_DMIRROR_IOC_MAGIC, 9, struct hmm_dmirror_fault)
+#define HMM_DMIRROR_PERF	_IOR(HMM_DMIRROR_IOC_MAGIC, 10, struct hmm_dmirror_perf)
 
 #endif /* _HMM_DMIRROR_UAPI_H */

@@ -407,6 +407,29 @@ static long dmirror_ioctl_stats(struct dmirror_ctx *ctx, void __user *arg)
 	return copy_to_user(arg, &args, sizeof(args)) ? -EFAULT : 0;
 }
 
+static long dmirror_ioctl_perf(struct dmirror_ctx *ctx, void __user *arg)
+{
+	struct hmm_dmirror_perf args = {};
+	struct hmm_devmem_performance perf = {};
+	struct dmirror_device *dev = ctx->dev;
+	int ret;
+
+	if (dev->memory == HMM_DMIRROR_MEMORY_NONE)
+		return -EOPNOTSUPP;
+	ret = dmirror_memory_enter(dev);
+	if (ret)
+		return ret;
+	args.node = hmm_devmem_get_node(dev->devmem);
+	args.error = hmm_devmem_get_performance(dev->devmem, &perf);
+	dmirror_memory_leave(dev);
+
+	args.read_latency = perf.read_latency;
+	args.write_latency = perf.write_latency;
+	args.read_bandwidth = perf.read_bandwidth;
+	args.write_bandwidth = perf.write_bandwidth;
+	return copy_to_user(arg, &args, sizeof(args)) ? -EFAULT : 0;
+}
+
 static long dmirror_ioctl_inject(struct dmirror_ctx *ctx, void __user *arg)
 {
 	struct dmirror_device *dev = ctx->dev;
@@ -475,6 +498,8 @@ static long dmirror_ioctl_dispatch(struct dmirror_ctx *ctx, unsigned int cmd,
 		return dmirror_ioctl_exclusive(ctx, arg);
 	case HMM_DMIRROR_FAULT:
 		return dmirror_ioctl_fault(ctx, arg);
+	case HMM_DMIRROR_PERF:
+		return dmirror_ioctl_perf(ctx, arg);
 	default:
 		return -ENOTTY;
 	}

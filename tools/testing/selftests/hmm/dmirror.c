@@ -333,6 +333,11 @@ int dmirror_info(struct dmirror *dev, struct hmm_dmirror_info *info)
 	return control(dev, HMM_DMIRROR_INFO, info);
 }
 
+int dmirror_perf(struct dmirror *dev, struct hmm_dmirror_perf *perf)
+{
+	return control(dev, HMM_DMIRROR_PERF, perf);
+}
+
 int dmirror_inject(struct dmirror *dev, enum hmm_dmirror_injection what,
 		   unsigned int after, unsigned int count, unsigned int value)
 {

@@ -131,6 +131,9 @@ int dmirror_stats(struct dmirror *dev, struct hmm_dmirror_stats *stats);
 /* Read what the device is and how much of its memory is in use now. */
 int dmirror_info(struct dmirror *dev, struct hmm_dmirror_info *info);
 
+/* Read where the device memory lies and, if @perf->error is 0, how fast it is. */
+int dmirror_perf(struct dmirror *dev, struct hmm_dmirror_perf *perf);
+
 /* Make @count jobs fail after @after that succeed; @count 0 ends it. */
 int dmirror_inject(struct dmirror *dev, enum hmm_dmirror_injection what,
 		   unsigned int after, unsigned int count, unsigned int value);
