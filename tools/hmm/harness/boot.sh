@@ -26,13 +26,18 @@
 #   --iommu          an Intel IOMMU, and the PCI device "edu" behind it
 #   --ivshmem MIB    the PCI device "ivshmem-plain" with so much memory in BAR 2, a
 #                    power of two, 2 to 4096; default 0: no such device
+#   --hmat           three NUMA nodes, and what firmware says of their speed (HMAT),
+#                    see below; not together with --memory
 #   --qemu ARG       one more argument for QEMU; may be repeated
 #   --no-panic-on-warn  a kernel warning does not end the guest
 #   --follow         copy the result to the terminal while it arrives
 #   --interactive    connect the console to the terminal
 #
 # 5 GiB of the 6 GiB are RAM; 0x140000000..0x17fffffff is reserved for coherent
-# device memory.
+# device memory.  With --hmat node 0 has all CPUs and the first 3 GiB, up to
+# 0x13fffffff; node 1 has no CPU, the reserved region and the 2 GiB of RAM behind it.
+# 64 MiB more, 0x200000000..0x203ffffff, are all that node 2 has.  They are
+# soft-reserved, memory for a specific purpose, so that this node is never online.
 #
 # ACCEL=auto|kvm|tcg selects the accelerator; auto tries KVM with a tiny guest
 # (15 s at most) and remembers the answer.
@@ -48,8 +53,8 @@ usage()
 	sed -n '5,/^# Exit/p' "$0" | sed 's/^# \{0,1\}//'
 }
 
-kernel='' initrd='' out='' timeout=600 memory=6G cpus=2 swap=1024
-icount=0 follow=0 interactive=0 warn=1 probe=0 iommu=0 ivshmem=0 disk=0
+kernel='' initrd='' out='' timeout=600 memory='' cpus=2 swap=1024
+icount=0 follow=0 interactive=0 warn=1 probe=0 iommu=0 ivshmem=0 disk=0 hmat=0
 append=() extra=()
 
 while [ $# -gt 0 ]; do
@@ -70,6 +75,7 @@ while [ $# -gt 0 ]; do
 	--disk) disk=$2; shift ;;
 	--iommu) iommu=1 ;;
 	--ivshmem) ivshmem=$2; shift ;;
+	--hmat) hmat=1 ;;
 	--icount) icount=1 ;;
 	--qemu) extra+=("$2"); shift ;;
 	--no-panic-on-warn) warn=0 ;;
@@ -92,6 +98,7 @@ case $ivshmem in
 0 | 2 | 4 | 8 | 16 | 32 | 64 | 128 | 256 | 512 | 1024 | 2048 | 4096) ;;
 *) usage_error "--ivshmem $ivshmem: not a power of two, 2 to 4096" ;;
 esac
+[ "$hmat" = 0 ] || [ -z "$memory" ] || usage_error "--hmat has a --memory of its own"
 [ -f "$kernel" ] || die "no kernel image $kernel"
 [ -f "$initrd" ] || die "no initramfs $initrd"
 need_tools qemu-system-x86_64 timeout
@@ -169,10 +176,35 @@ if [ "$iommu" = 1 ]; then
 	# It has to come before the devices behind it.
 	extra=(-device intel-iommu -device edu ${extra[@]+"${extra[@]}"})
 fi
+board=q35 numa=()
+# numa_node ID MIB WHOSE NS-READ NS-WRITE GIB-READ GIB-WRITE: a node of so much
+# memory, the next in the order of addresses; WHOSE: its CPUs, or the node with the
+# nearest ones.  Each value is another one, so that none is taken for another.
+numa_node()
+{
+	local lb=hmat-lb,initiator=0,target=$1,hierarchy=memory
+
+	nodes+=(-object "memory-backend-ram,id=node$1,size=$2M"
+		-numa "node,nodeid=$1,memdev=node$1,$3")
+	speed+=(-numa "$lb,data-type=read-latency,latency=$4"
+		-numa "$lb,data-type=write-latency,latency=$5"
+		-numa "$lb,data-type=read-bandwidth,bandwidth=$6G"
+		-numa "$lb,data-type=write-bandwidth,bandwidth=$7G")
+}
+if [ "$hmat" = 1 ]; then
+	board+=,hmat=on memory=6208M nodes=() speed=()
+	numa_node 0 3072 "cpus=0-$((cpus - 1))" 10 20 100 90
+	numa_node 1 3072 initiator=0 50 60 80 70
+	numa_node 2 64 initiator=0 150 170 40 30
+	# QEMU wants to know all nodes before it hears of their speed.
+	numa=("${nodes[@]}" "${speed[@]}")
+	cmdline+=' memmap=64M%0x200000000-1+0xefffffff'
+fi
 cmdline+=" ${append[*]-}"
 
-cmd=(qemu-system-x86_64 -machine q35 -nodefaults -no-user-config -display none
-     -no-reboot "${machine[@]}" -m "$memory" -smp "$cpus"
+cmd=(qemu-system-x86_64 -machine "$board" -nodefaults -no-user-config -display none
+     -no-reboot "${machine[@]}" -m "${memory:-6G}" -smp "$cpus"
+     ${numa[@]+"${numa[@]}"}
      -kernel "$kernel" -initrd "$initrd" -append "$cmdline"
      ${extra[@]+"${extra[@]}"}
      -device virtio-serial-pci

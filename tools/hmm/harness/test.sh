@@ -115,8 +115,7 @@ guest()
 	say "tests \"$job\":${4:+ $4}${5:+ $5}"
 	"$HMM_HARNESS/boot.sh" --kernel "$image" --initrd "$out.cpio.gz" \
 		--out "$out" --timeout "$6" --iommu --ivshmem 64 --disk 512 \
-		--append numa=fake=2 --append hugepagesz=1G \
-		--append hugepages=1 || :
+		--hmat --append hugepagesz=1G --append hugepages=1 || :
 	add "tests \"$job\"" --result "$out/result" --console "$out/console.log" \
 		--guest --job "$job"
 }

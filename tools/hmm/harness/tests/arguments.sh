@@ -46,6 +46,7 @@ test_arguments_scripts()
 	rejects '--kernel needs a value' "$harness/boot.sh" --kernel
 	rejects 'are required' "$harness/boot.sh" --kernel x
 	rejects 'not a number' "$harness/boot.sh" --kernel x --initrd y --out z --timeout 1s
+	rejects '--hmat has a --memory' "$harness/boot.sh" --kernel x --initrd y --out z --hmat --memory 4G
 	rejects 'are required' "$harness/initramfs.sh" --out x
 	rejects 'unknown argument' "$harness/overlay.sh" --nope x
 	rejects 'unknown argument' "$harness/setup.sh" --nope
@@ -106,6 +107,35 @@ test_boot_crash()
 	fake qemu-system-x86_64 'echo "no such device" >&2; exit 1'
 	status 3 env ACCEL=tcg "$harness/boot.sh" --kernel kernel --initrd initrd --out out
 	says 'QEMU failed .*no such device'
+}
+
+# The nodes have all of the memory, and no value of the firmware is there twice.
+test_boot_hmat()
+{
+	local have=0 n
+
+	fake qemu-system-x86_64 'exit 0'
+	touch kernel initrd
+	status 3 env ACCEL=tcg "$harness/boot.sh" --kernel kernel --initrd initrd \
+		--out out --cpus 3 --hmat
+	# QEMU's arguments, without the marks of the shell
+	sed 's/\\//g' out/qemu.log >output
+	says 'q35,hmat=on' ' -smp 3 ' 'nodeid=0,memdev=node0,cpus=0-2' \
+		'nodeid=1,memdev=node1,initiator=0' \
+		'nodeid=2,memdev=node2,initiator=0' 'memmap=64M%0x200000000-1[+]0xefffffff'
+	while read -r n; do
+		have=$((have + n))
+	done < <(grep -oE 'id=node[0-9],size=[0-9]+M' output | grep -oE '[0-9]+M' | tr -d M)
+	says " -m ${have}M "
+	[ "$(grep -o 'hmat-lb,' output | wc -l)" -eq 12 ]
+	[ "$(grep -oE '(latency|bandwidth)=[0-9]+' output | sort -u | wc -l)" -eq 12 ]
+
+	status 3 env ACCEL=tcg "$harness/boot.sh" --kernel kernel --initrd initrd --out out
+	sed 's/\\//g' out/qemu.log >output
+	says ' -machine q35 ' ' -m 6G '
+	if grep -qE 'numa|0xefffffff' output; then
+		fail "nodes without --hmat"
+	fi
 }
 
 test_clean()

@@ -6,7 +6,8 @@
 #   plan N              starts the KTAP document: N results follow
 #   check NAME CMD...   runs CMD, its output as the nested document; result "ok"
 #                       for status 0, "ok # SKIP" for 4, otherwise "not ok"
-#   load_modules        hmm_helpers and, with $HMM_DEVICES, hmm_dmirror
+#   load_modules        hmm_helpers and, with $HMM_DEVICES, hmm_dmirror, also with a
+#                       device in a soft-reserved region if there is one
 #   unload_modules      all of ours; fails if one stays
 #   kunit_suite SUITE   prints the results of a KUnit suite that has run
 #   hmmstat_check       fails if hmmstat does not show the devices' memory
@@ -47,11 +48,20 @@ check()
 	esac
 }
 
+# A device with coherent memory in the RAM that the kernel command line makes
+# soft-reserved, if it does.
+soft_reserved_device()
+{
+	sed -n 's/.*memmap=\([^% ]*\)%\([^- ]*\)-1+0xefffffff.*/,cdm@\2:\1/p' \
+		/proc/cmdline
+}
+
 load_modules()
 {
 	insmod /lib/hmm/hmm_helpers.ko || return 1
 	[ -n "$HMM_DEVICES" ] || return 0
-	insmod /lib/hmm/hmm_dmirror.ko devices="$HMM_DEVICES" || return 1
+	insmod /lib/hmm/hmm_dmirror.ko \
+		devices="$HMM_DEVICES$(soft_reserved_device)" || return 1
 	# If they are there, QEMU's "edu", a device behind the IOMMU, and
 	# "ivshmem-plain", one with memory.
 	for _d in /sys/bus/pci/devices/*; do
