@@ -119,6 +119,17 @@ int measure_mirror_prefetch(const struct row *row, int what);
 int measure_mirror_invalidate(const struct row *row, int pieces);
 int measure_mirror_threads(const struct row *row, int shared);
 
+/* devmem.c */
+enum devmem_use {
+	USE_2X_64K, USE_2X_64K_RANDOM, USE_4X_64K, USE_4X_64K_RANDOM,
+	USE_2X_2M, USE_2X_2M_RANDOM, USE_4X_2M, USE_4X_2M_RANDOM
+};
+
+int measure_devmem_add(const struct row *row, int unused);
+int measure_devmem_fill(const struct row *row, int kind);
+int measure_devmem_evict(const struct row *row, int kind);
+int measure_devmem_use(const struct row *row, int which);
+
 /*
  * A driver under test.  Each operation works on one whole range and returns 0
  * or -1 with errno set; @contents is what it copied and cleared for each page.

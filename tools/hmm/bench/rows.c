@@ -4,7 +4,20 @@
  * bench_report.py reads this table too: name to title on one line.
  *
  * Mainline has nothing that compares to a mirror of the toolbox: its column has
- * the bare core calls that a driver by hand cannot do without.
+ * the bare core calls that a driver by hand cannot do without.  So it is with
+ * device memory; there the driver by hand also has the simplest allocator that
+ * does, one slot for each piece that moves in:
+ *
+ * - fill, first use by the device of memory that nobody used: a device page is
+ *   allocated for each hole and put there; drop: MADV_DONTNEED, which frees them.
+ *   Nothing is cleared, not even by the toolbox's driver.
+ * - evict: the copy back is in "copying".
+ * - oversubscribed: the device has 16M and uses a working set of so many times
+ *   that, piece by piece, in order or at random with a fixed seed.  A piece that is
+ *   missing moves in, and others move out to make room.  All is for each page of
+ *   work, a page of a piece each time that the piece is used.  The driver by hand
+ *   evicts the piece used longest ago.  Work done per page moved is 1 by what
+ *   "moved in and out" says.
  */
 #include "bench.h"
 
@@ -88,6 +101,33 @@ const struct row rows[] = {
 	  measure_mirror_threads, 0 },
 	{ "threads-shared", "mirror", 8, "8 threads fault in the same 2M (mainline: bare)",
 	  measure_mirror_threads, 1 },
+
+	{ "devmem-add", "devmem", 1, "add private memory (mainline: memremap_pages())",
+	  measure_devmem_add, 0 },
+	{ "fill-4k", "devmem", 1, "fill 2M of holes, 4K pages (mainline: bare)",
+	  measure_devmem_fill, KIND_4K },
+	{ "fill-thp", "devmem", 1, "fill 2M of holes, THP (mainline: bare)",
+	  measure_devmem_fill, KIND_THP },
+	{ "evict-4k", "devmem", 1, "evict 2M, 4K pages (mainline: bare)",
+	  measure_devmem_evict, KIND_4K },
+	{ "evict-thp", "devmem", 1, "evict 2M, THP (mainline: bare)",
+	  measure_devmem_evict, KIND_THP },
+	{ "oversub-2x-64k", "devmem", 1, "oversubscribed 2x, 64K in order (mainline: bare)",
+	  measure_devmem_use, USE_2X_64K },
+	{ "oversub-2x-64k-random", "devmem", 1, "oversubscribed 2x, 64K at random (mainline: bare)",
+	  measure_devmem_use, USE_2X_64K_RANDOM },
+	{ "oversub-4x-64k", "devmem", 1, "oversubscribed 4x, 64K in order (mainline: bare)",
+	  measure_devmem_use, USE_4X_64K },
+	{ "oversub-4x-64k-random", "devmem", 1, "oversubscribed 4x, 64K at random (mainline: bare)",
+	  measure_devmem_use, USE_4X_64K_RANDOM },
+	{ "oversub-2x-2m", "devmem", 1, "oversubscribed 2x, 2M in order (mainline: bare)",
+	  measure_devmem_use, USE_2X_2M },
+	{ "oversub-2x-2m-random", "devmem", 1, "oversubscribed 2x, 2M at random (mainline: bare)",
+	  measure_devmem_use, USE_2X_2M_RANDOM },
+	{ "oversub-4x-2m", "devmem", 1, "oversubscribed 4x, 2M in order (mainline: bare)",
+	  measure_devmem_use, USE_4X_2M },
+	{ "oversub-4x-2m-random", "devmem", 1, "oversubscribed 4x, 2M at random (mainline: bare)",
+	  measure_devmem_use, USE_4X_2M_RANDOM },
 
 	{ "driver-read-4k", "driver", 1, "driver: device read, 4K pages",
 	  measure_driver_read, KIND_4K },

@@ -16,7 +16,8 @@
 # depend on how busy or how fast the machine is.  One virtual CPU, but two where
 # TLB shootdowns are counted and eight where threads meet.  The rows of whole
 # drivers use lib/test_hmm on mainline and hmm_dmirror on ours; those of mirrors
-# use the toolbox on ours and on mainline the bare core calls that it makes.
+# and of device memory use the toolbox on ours and on mainline the bare core calls
+# that it makes.  What the rows are about stands in tools/hmm/bench/rows.c.
 #
 # Result, in $HMM_BUILD/bench: table.txt (printed, too), bench.json, bench.svg.
 #
@@ -71,8 +72,8 @@ build_lock
 "$HMM_HARNESS/build.sh" pristine release
 "$HMM_HARNESS/build.sh" patched release
 
-# build_modules TREE: $BENCH_OUT/TREE/hmm_bench{,_mirror}.ko; the second measures
-# the toolbox, too, if TREE has it
+# build_modules TREE: $BENCH_OUT/TREE/hmm_bench{,_mirror,_devmem}.ko; all but the
+# first measure the toolbox, too, if TREE has it
 build_modules()
 {
 	mkdir -p "$BENCH_OUT/$1"
@@ -90,7 +91,7 @@ build_program()
 		gcc -O2 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
 		-static -pthread -I "$HMM_ROOT/drivers/char/hmm_dmirror" \
 		-I "$selftests" -iquote "$HMM_BUILD/pristine/lib" \
-		-o "$BENCH_OUT/bench" "$BENCH_SRC"/{bench,rows,core,driver,mirror}.c \
+		-o "$BENCH_OUT/bench" "$BENCH_SRC"/{bench,rows,core,driver,mirror,devmem}.c \
 		"$BENCH_SRC"/driver_{test_hmm,dmirror}.c "$selftests/dmirror.c" || exit 1
 }
 
@@ -116,7 +117,8 @@ measure()
 	"$HMM_HARNESS/initramfs.sh" --out "$BENCH_OUT/$name.cpio.gz" \
 		--job "$BENCH_SRC/job" --program "$BENCH_OUT/bench" \
 		--module "$BENCH_OUT/$tree/hmm_bench.ko" \
-		--module "$BENCH_OUT/$tree/hmm_bench_mirror.ko" "${modules[@]}" \
+		--module "$BENCH_OUT/$tree/hmm_bench_mirror.ko" \
+		--module "$BENCH_OUT/$tree/hmm_bench_devmem.ko" "${modules[@]}" \
 		--env HMM_BENCH_DRIVER="$driver" --env HMM_BENCH_PASSES="$PASSES" \
 		--env HMM_BENCH_ROWS="$(rows_of "$cpus")" \
 		--env HMM_DEVICES=private:256M || return 1
