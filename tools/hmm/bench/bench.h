@@ -120,12 +120,14 @@ int measure_mirror_invalidate(const struct row *row, int pieces);
 int measure_mirror_threads(const struct row *row, int shared);
 
 /* devmem.c */
+enum devmem_alloc { ALLOC_4K, ALLOC_BATCH, ALLOC_2M };
 enum devmem_use {
 	USE_2X_64K, USE_2X_64K_RANDOM, USE_4X_64K, USE_4X_64K_RANDOM,
 	USE_2X_2M, USE_2X_2M_RANDOM, USE_4X_2M, USE_4X_2M_RANDOM
 };
 
 int measure_devmem_add(const struct row *row, int unused);
+int measure_devmem_alloc(const struct row *row, int which);
 int measure_devmem_fill(const struct row *row, int kind);
 int measure_devmem_evict(const struct row *row, int kind);
 int measure_devmem_use(const struct row *row, int which);

@@ -121,13 +121,13 @@ static int verify(const struct row *row, const char *region, size_t size)
 }
 
 /* The toolbox's first, where it is. */
-static void emit_pair(const struct row *row, const char *part,
+static void emit_pair(const struct row *row, const char *part, const char *unit,
 		      const struct series *toolbox, const struct series *bare,
 		      const char *bare_part, const struct contents *contents)
 {
 	if (toolbox->nr)
-		emit(row, part, PER_PAGE, toolbox, contents);
-	emit(row, toolbox->nr ? bare_part : part, PER_PAGE, bare, contents);
+		emit(row, part, unit, toolbox, contents);
+	emit(row, toolbox->nr ? bare_part : part, unit, bare, contents);
 }
 
 /* Hotplug: see measure_hotplug() */
@@ -161,7 +161,73 @@ int measure_devmem_add(const struct row *row, int unused)
 		if ((toolbox && add_difference(row, 1, &with)) ||
 		    add_difference(row, 0, &bare))
 			return -1;
-	emit_pair(row, "", &with, &bare, "bare calls", NULL);
+	emit_pair(row, "", PER_PAGE, &with, &bare, "bare calls", NULL);
+	return 0;
+}
+
+/* Allocation without a migration */
+
+struct alloc_case {
+	unsigned int flags;
+	size_t unit;
+	const char *per_unit;
+};
+
+static const struct alloc_case alloc_cases[] = {
+	[ALLOC_4K] = { 0, PAGE, PER_PAGE },
+	[ALLOC_BATCH] = { HMM_BENCH_DEVMEM_BATCH, PAGE, PER_PAGE },
+	[ALLOC_2M] = { HMM_BENCH_DEVMEM_COMPOUND, CHUNK, "instructions/2M" },
+};
+
+struct alloc_series {
+	struct series total;
+	struct series alloc;
+	struct series free;
+};
+
+/* All of the device memory, so that each frame is found as often as any other. */
+static int alloc_rounds(const struct row *row, int toolbox,
+			const struct alloc_case *test,
+			struct alloc_series *series)
+{
+	double units = MEMORY / test->unit;
+	struct hmm_bench_devmem_run run;
+	struct memory memory;
+	int err, i;
+
+	err = memory_open(row, &memory, toolbox, 0, MEMORY, CHUNK);
+	if (err)
+		return err;
+	for (i = 0; i < 4 * ROUNDS && !err; i++) {
+		run = (struct hmm_bench_devmem_run){
+			.op = HMM_BENCH_DEVMEM_ALLOC,
+			.flags = test->flags,
+			.length = MEMORY,
+		};
+		err = memory_run(row, &memory, &run);
+		sample(&series->total, (run.ns + run.ns_free) / units, 0);
+		sample(&series->alloc, run.ns / units, 0);
+		sample(&series->free, run.ns_free / units, 0);
+	}
+	memory_close(&memory);
+	return err;
+}
+
+int measure_devmem_alloc(const struct row *row, int which)
+{
+	const struct alloc_case *test = &alloc_cases[which];
+	struct alloc_series with = { .total.nr = 0 }, bare = { .total.nr = 0 };
+	int toolbox = driver_toolbox(row);
+
+	if (toolbox < 0 || (toolbox && alloc_rounds(row, 1, test, &with)) ||
+	    alloc_rounds(row, 0, test, &bare))
+		return -1;
+	emit_pair(row, "", test->per_unit, &with.total, &bare.total,
+		  "bare calls", NULL);
+	emit_pair(row, "allocate", test->per_unit, &with.alloc, &bare.alloc,
+		  "allocate, bare calls", NULL);
+	emit_pair(row, "free", test->per_unit, &with.free, &bare.free,
+		  "free, bare calls", NULL);
 	return 0;
 }
 
@@ -224,8 +290,9 @@ int measure_devmem_fill(const struct row *row, int kind)
 		if ((toolbox && fill_round(row, 1, kind, &with, &drop_with)) ||
 		    fill_round(row, 0, kind, &bare, &drop_bare))
 			return -1;
-	emit_pair(row, "", &with, &bare, "bare calls", NULL);
-	emit_pair(row, "drop", &drop_with, &drop_bare, "drop, bare calls", NULL);
+	emit_pair(row, "", PER_PAGE, &with, &bare, "bare calls", NULL);
+	emit_pair(row, "drop", PER_PAGE, &drop_with, &drop_bare,
+		  "drop, bare calls", NULL);
 	return 0;
 }
 
@@ -287,7 +354,7 @@ int measure_devmem_evict(const struct row *row, int kind)
 		if ((toolbox && evict_round(row, 1, kind, &with)) ||
 		    evict_round(row, 0, kind, &bare))
 			return -1;
-	emit_pair(row, "", &with, &bare, "bare calls", &contents);
+	emit_pair(row, "", PER_PAGE, &with, &bare, "bare calls", &contents);
 	return 0;
 }
 

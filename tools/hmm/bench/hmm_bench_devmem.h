@@ -78,27 +78,40 @@ struct hmm_bench_devmem_attach {
  *	bytes at @addr, as @uses lists them.  What is in the memory is reported
  *	to be used, what is not moves in, and if there is no room, what was used
  *	longest ago moves out.  Once for each HMM_BENCH_DEVMEM_ATTACH
+ * @HMM_BENCH_DEVMEM_ALLOC: allocate @length bytes of device memory, which nobody
+ *	maps, and then free them: base pages one by one, or as the flags say.
+ *	Bare: the next page frame of a slot, zone_device_page_init() and a put.
+ *	Toolbox: what a migration calls for it, a charge to the dmem cgroup
+ *	included
  */
 enum hmm_bench_devmem_op {
 	HMM_BENCH_DEVMEM_IN = 0,
 	HMM_BENCH_DEVMEM_EVICT = 1,
 	HMM_BENCH_DEVMEM_USE = 2,
+	HMM_BENCH_DEVMEM_ALLOC = 3,
 };
 
-/* Flag of HMM_BENCH_DEVMEM_RUN: a bare driver moves PMD-sized folios whole. */
+/*
+ * Flags of HMM_BENCH_DEVMEM_RUN: a bare driver moves PMD-sized folios whole, and
+ * for ALLOC: allocate in units of 2 MiB; for ALLOC: base pages, as many at once as
+ * are in a piece.
+ */
 #define HMM_BENCH_DEVMEM_COMPOUND	0x1
+#define HMM_BENCH_DEVMEM_BATCH		0x2
 
 /**
  * struct hmm_bench_devmem_run - HMM_BENCH_DEVMEM_RUN, measure one operation
  * @op: in, &enum hmm_bench_devmem_op
- * @flags: in, HMM_BENCH_DEVMEM_COMPOUND or 0
- * @addr: in, first byte, a multiple of the piece's size; 0 for EVICT
- * @length: in, bytes, a multiple of the piece's size, not 0 but for EVICT
+ * @flags: in, HMM_BENCH_DEVMEM_COMPOUND or 0; for ALLOC HMM_BENCH_DEVMEM_BATCH, too
+ * @addr: in, first byte, a multiple of the piece's size; 0 for EVICT and ALLOC
+ * @length: in, bytes, a multiple of the piece's size, not 0 but for EVICT;
+ *	for ALLOC at most the size of the device memory
  * @uses: in, for USE: address of an array of 32-bit numbers of pieces, the one at
  *	@addr is 0; otherwise 0
  * @nr_uses: in, elements of @uses; otherwise 0
  * @warm: in, how many of them come first and are not measured; otherwise 0
- * @ns: out, nanoseconds
+ * @ns: out, nanoseconds; for ALLOC without the freeing
+ * @ns_free: out, nanoseconds that freeing took; for ALLOC only
  * @in: out, base pages that moved in or were filled meanwhile
  * @out: out, base pages that moved out meanwhile
  *
@@ -116,6 +129,7 @@ struct hmm_bench_devmem_run {
 	__u32 nr_uses;
 	__u32 warm;
 	__u64 ns;
+	__u64 ns_free;
 	__u64 in;
 	__u64 out;
 };

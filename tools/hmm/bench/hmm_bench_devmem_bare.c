@@ -109,6 +109,19 @@ static unsigned long bench_bare_moved(const struct bench_bare *bare,
 	return moved;
 }
 
+/* Locked, and with one reference; its pages are not counted yet. */
+static struct page *bench_bare_page(struct bench_bare *bare,
+				    unsigned long frame, unsigned int order)
+{
+	struct page *page;
+
+	page = pfn_to_page(PHYS_PFN(bare->pgmap.range.start) + frame);
+	zone_device_page_init(page, &bare->pgmap, order);
+	if (order)
+		folio_set_large_rmappable(page_folio(page));
+	return page;
+}
+
 /* Give each page and hole a destination in the slot. */
 static void bench_bare_fill(struct bench_bare *bare, struct bench_slot *slot,
 			    unsigned long npages)
@@ -124,10 +137,7 @@ static void bench_bare_fill(struct bench_bare *bare, struct bench_slot *slot,
 		if (!(bare->src[i] & MIGRATE_PFN_MIGRATE))
 			continue;
 		nr <<= order;
-		dst = pfn_to_page(PHYS_PFN(bare->pgmap.range.start) + frame + i);
-		zone_device_page_init(dst, &bare->pgmap, order);
-		if (order)
-			folio_set_large_rmappable(page_folio(dst));
+		dst = bench_bare_page(bare, frame + i, order);
 		used += nr;
 		for (j = 0; j < nr; j++) {
 			if (src)
@@ -285,6 +295,46 @@ static int bench_bare_use(struct bench_devmem *bd, struct bench_piece *piece,
 	return 0;
 }
 
+static void bench_bare_release(struct bench_devmem *bd, struct page **pages,
+			       long nr)
+{
+	long i;
+
+	for (i = 0; i < nr; i++) {
+		unlock_page(pages[i]);
+		put_page(pages[i]);
+	}
+}
+
+/* Slot by slot, each of which is whole then. */
+static long bench_bare_alloc(struct bench_devmem *bd, struct page **pages,
+			     unsigned long nr_pages, unsigned int flags)
+{
+	bool compound = flags & HMM_BENCH_DEVMEM_COMPOUND;
+	unsigned int order = compound ? HPAGE_PMD_ORDER : 0;
+	unsigned long left = 0, frame = 0, i;
+	struct bench_bare *bare = bd->bare;
+	struct bench_slot *slot = NULL;
+	long nr = 0;
+
+	for (i = 0; i < nr_pages; i += 1UL << order) {
+		if (!left) {
+			slot = bench_slot_take(bare, &bare->free);
+			if (!slot) {
+				bench_bare_release(bd, pages, nr);
+				return -ENOSPC;
+			}
+			frame = bench_slot_frame(bare, slot);
+			left = bd->piece_pages;
+		}
+		pages[nr++] = bench_bare_page(bare, frame, order);
+		bench_slot_use(bare, slot, 1UL << order);
+		frame += 1UL << order;
+		left -= 1UL << order;
+	}
+	return nr;
+}
+
 static void bench_bare_stats(struct bench_devmem *bd, u64 *in, u64 *out)
 {
 	*in = bd->bare->in;
@@ -370,4 +420,6 @@ const struct bench_devmem_kind bench_devmem_bare = {
 	.evict = bench_bare_evict,
 	.use = bench_bare_use,
 	.stats = bench_bare_stats,
+	.alloc = bench_bare_alloc,
+	.free = bench_bare_release,
 };

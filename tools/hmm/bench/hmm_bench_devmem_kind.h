@@ -38,6 +38,13 @@ struct bench_devmem_kind {
 	int (*use)(struct bench_devmem *bd, struct bench_piece *piece,
 		   unsigned long addr, bool compound);
 	void (*stats)(struct bench_devmem *bd, u64 *in, u64 *out);
+	/*
+	 * Take @nr_pages base pages, in any units: returns how many units are in
+	 * @pages, which has room for single pages, or an errno.
+	 */
+	long (*alloc)(struct bench_devmem *bd, struct page **pages,
+		      unsigned long nr_pages, unsigned int flags);
+	void (*free)(struct bench_devmem *bd, struct page **pages, long nr);
 };
 
 /* One open file. */
@@ -59,6 +66,11 @@ struct bench_devmem {
 
 extern const struct bench_devmem_kind bench_devmem_bare;
 extern const struct bench_devmem_kind bench_devmem_toolbox;
+
+/* hmm_bench_devmem_alloc.c */
+long bench_toolbox_alloc(struct bench_devmem *bd, struct page **pages,
+			 unsigned long nr_pages, unsigned int flags);
+void bench_toolbox_free(struct bench_devmem *bd, struct page **pages, long nr);
 
 /* What the device does with base page @frame of its memory. */
 static inline void bench_copy_in(struct bench_devmem *bd, unsigned long frame,

@@ -97,6 +97,26 @@ static int bench_move(struct bench_devmem *bd, struct hmm_bench_devmem_run *run)
 	return ret;
 }
 
+static int bench_alloc(struct bench_devmem *bd, struct hmm_bench_devmem_run *run)
+{
+	unsigned long nr_pages = run->length >> PAGE_SHIFT;
+	struct page **pages = kvzalloc_objs(*pages, nr_pages);
+	long nr;
+
+	if (!pages)
+		return -ENOMEM;
+	run->ns = ktime_get_ns();
+	nr = bd->kind->alloc(bd, pages, nr_pages, run->flags);
+	run->ns = ktime_get_ns() - run->ns;
+	if (nr > 0) {
+		run->ns_free = ktime_get_ns();
+		bd->kind->free(bd, pages, nr);
+		run->ns_free = ktime_get_ns() - run->ns_free;
+	}
+	kvfree(pages);
+	return min(nr, 0L);
+}
+
 /* The file */
 
 static bool bench_attach_ok(const struct hmm_bench_devmem_attach *attach)
@@ -118,11 +138,18 @@ static bool bench_run_ok(const struct bench_devmem *bd,
 {
 	u64 piece = (u64)bd->piece_pages << PAGE_SHIFT;
 
-	if (run->flags & ~HMM_BENCH_DEVMEM_COMPOUND ||
-	    (run->flags && piece != HMM_BENCH_DEVMEM_UNIT) ||
+	if (run->flags & ~(HMM_BENCH_DEVMEM_COMPOUND | HMM_BENCH_DEVMEM_BATCH) ||
+	    (run->flags & HMM_BENCH_DEVMEM_COMPOUND &&
+	     piece != HMM_BENCH_DEVMEM_UNIT) ||
 	    !IS_ALIGNED(run->addr | run->length, piece) ||
 	    run->length > HMM_BENCH_DEVMEM_MAX_LENGTH ||
 	    run->addr > TASK_SIZE - run->length)
+		return false;
+	if (run->op == HMM_BENCH_DEVMEM_ALLOC)
+		return !run->addr && run->length && !run->uses &&
+		       !run->nr_uses && !run->warm &&
+		       run->length >> PAGE_SHIFT <= bd->nr_pages;
+	if (run->flags & HMM_BENCH_DEVMEM_BATCH)
 		return false;
 	if (run->op == HMM_BENCH_DEVMEM_USE)
 		return run->length && run->nr_uses &&
@@ -202,8 +229,13 @@ static int bench_run_locked(struct bench_devmem *bd,
 		return -ENXIO;
 	if (!bench_run_ok(bd, run))
 		return -EINVAL;
+	run->ns_free = 0;
+	run->in = 0;
+	run->out = 0;
 	if (run->op == HMM_BENCH_DEVMEM_USE)
 		return bench_use(bd, run);
+	if (run->op == HMM_BENCH_DEVMEM_ALLOC)
+		return bench_alloc(bd, run);
 	return bench_move(bd, run);
 }
 

@@ -183,4 +183,6 @@ const struct bench_devmem_kind bench_devmem_toolbox = {
 	.evict = bench_toolbox_evict,
 	.use = bench_toolbox_use,
 	.stats = bench_toolbox_stats,
+	.alloc = bench_toolbox_alloc,
+	.free = bench_toolbox_free,
 };

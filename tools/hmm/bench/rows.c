@@ -8,6 +8,8 @@
  * device memory; there the driver by hand also has the simplest allocator that
  * does, one slot for each piece that moves in:
  *
+ * - allocate and free: 16M, which is all of the memory, without a migration.  The
+ *   toolbox's own functions, which also charge the dmem cgroup.
  * - fill, first use by the device of memory that nobody used: a device page is
  *   allocated for each hole and put there; drop: MADV_DONTNEED, which frees them.
  *   Nothing is cleared, not even by the toolbox's driver.
@@ -104,6 +106,12 @@ const struct row rows[] = {
 
 	{ "devmem-add", "devmem", 1, "add private memory (mainline: memremap_pages())",
 	  measure_devmem_add, 0 },
+	{ "alloc-4k", "devmem", 1, "allocate and free 4K, one by one (mainline: bare)",
+	  measure_devmem_alloc, ALLOC_4K },
+	{ "alloc-batch", "devmem", 1, "allocate and free 4K, 512 at once (mainline: bare)",
+	  measure_devmem_alloc, ALLOC_BATCH },
+	{ "alloc-2m", "devmem", 1, "allocate and free 2M (mainline: bare)",
+	  measure_devmem_alloc, ALLOC_2M },
 	{ "fill-4k", "devmem", 1, "fill 2M of holes, 4K pages (mainline: bare)",
 	  measure_devmem_fill, KIND_4K },
 	{ "fill-thp", "devmem", 1, "fill 2M of holes, THP (mainline: bare)",

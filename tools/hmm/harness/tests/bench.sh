@@ -117,4 +117,7 @@ test_bench_groups()
 	says '^zero 1$' '^mirror-4k 1$' '^prefetch-holes-thp 1$' \
 	     '^invalidate-100k 1$' '^threads 8$'
 	! grep -q '^fault-4k' output || fail "a row that was not asked for"
+	status 0 report select devmem
+	says '^devmem-add 1$' '^alloc-2m 1$' '^evict-thp 1$' \
+	     '^oversub-4x-2m-random 1$'
 }
