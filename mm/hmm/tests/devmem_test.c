@@ -6,6 +6,7 @@
 #include <linux/io.h>
 #include <linux/ioport.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 
 #include "../internal.h"
 #include "test_device.h"

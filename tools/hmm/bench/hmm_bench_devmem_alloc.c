@@ -11,25 +11,57 @@
 #include "internal.h"
 #include "hmm_bench_devmem_kind.h"
 
-/* The toolbox's memory has base pages only: 2 MiB are 512 of them. */
-long bench_toolbox_alloc(struct bench_devmem *bd, struct page **pages,
-			 unsigned long nr_pages, unsigned int flags)
+static long bench_alloc_huge(struct bench_devmem *bd, struct page **pages,
+			     unsigned long nr_pages, int *err)
 {
-	unsigned long step = flags ? bd->piece_pages : 1, nr = 0;
-	int idx, err = 0;
+	unsigned long nr;
 
-	if (!hmm_devmem_enter(bd->devmem, HMM_DEVMEM_LIVE, &idx))
-		return -ENODEV;
+	for (nr = 0; nr < nr_pages / HMM_PMD_PAGES; nr++) {
+		struct folio *folio = hmm_devmem_alloc_huge(bd->devmem, err);
+
+		if (!folio)
+			break;
+		pages[nr] = &folio->page;
+	}
+	return nr;
+}
+
+static long bench_alloc_small(struct bench_devmem *bd, struct page **pages,
+			      unsigned long nr_pages, unsigned long step,
+			      int *err)
+{
+	unsigned long nr = 0;
+
 	while (nr < nr_pages) {
 		unsigned int want = min(step, nr_pages - nr), got;
 
-		got = hmm_devmem_alloc_pages(bd->devmem, want, pages + nr, &err);
+		got = hmm_devmem_alloc_pages(bd->devmem, want, pages + nr, err);
 		nr += got;
 		if (got < want)
 			break;
 	}
+	return nr;
+}
+
+/* As a migration does: huge folios where there may be some. */
+long bench_toolbox_alloc(struct bench_devmem *bd, struct page **pages,
+			 unsigned long nr_pages, unsigned int flags)
+{
+	bool huge = flags & HMM_BENCH_DEVMEM_COMPOUND &&
+		    hmm_devmem_huge_ok(bd->devmem);
+	unsigned long wanted = huge ? nr_pages / HMM_PMD_PAGES : nr_pages;
+	int idx, err = 0;
+	long nr;
+
+	if (!hmm_devmem_enter(bd->devmem, HMM_DEVMEM_LIVE, &idx))
+		return -ENODEV;
+	if (huge)
+		nr = bench_alloc_huge(bd, pages, nr_pages, &err);
+	else
+		nr = bench_alloc_small(bd, pages, nr_pages,
+				       flags ? bd->piece_pages : 1, &err);
 	hmm_devmem_leave(bd->devmem, idx);
-	if (nr == nr_pages)
+	if (nr == wanted)
 		return nr;
 	hmm_devmem_free_pages(pages, nr);
 	return err ? err : -ENOSPC;

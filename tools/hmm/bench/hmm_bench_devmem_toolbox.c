@@ -51,23 +51,31 @@ static void bench_left(struct bench_devmem *bd, struct page *page)
 	*piece = NULL;
 }
 
+static void bench_copy_page(struct bench_devmem *bd,
+			    enum dma_data_direction direction, struct page *dst,
+			    struct page *src)
+{
+	if (direction == DMA_TO_DEVICE) {
+		bench_copy_in(bd, bench_frame(bd, dst), src);
+		bench_arrived(bd, dst);
+	} else {
+		bench_copy_out(bd, bench_frame(bd, src), dst);
+		bench_left(bd, src);
+	}
+}
+
 static int bench_devmem_copy(struct hmm_devmem *devmem,
 			     struct hmm_devmem_batch *batch)
 {
 	struct bench_devmem *bd = hmm_devmem_private(devmem);
-	unsigned int i;
+	unsigned int i, page;
 
 	for (i = 0; i < batch->nr; i++) {
 		const struct hmm_devmem_copy *copy = &batch->pages[i];
 
-		if (batch->direction == DMA_TO_DEVICE) {
-			bench_copy_in(bd, bench_frame(bd, copy->dst), copy->src);
-			bench_arrived(bd, copy->dst);
-		} else {
-			bench_copy_out(bd, bench_frame(bd, copy->src),
-				       copy->dst);
-			bench_left(bd, copy->src);
-		}
+		for (page = 0; page < 1U << copy->order; page++)
+			bench_copy_page(bd, batch->direction, copy->dst + page,
+					copy->src + page);
 	}
 	hmm_devmem_batch_done(batch, 0);
 	return 0;
@@ -77,11 +85,15 @@ static int bench_devmem_clear(struct hmm_devmem *devmem,
 			      struct hmm_devmem_batch *batch)
 {
 	struct bench_devmem *bd = hmm_devmem_private(devmem);
-	unsigned int i;
+	unsigned int i, page;
 
 	for (i = 0; i < batch->nr; i++) {
-		bench_clear(bd, bench_frame(bd, batch->pages[i].dst));
-		bench_arrived(bd, batch->pages[i].dst);
+		const struct hmm_devmem_copy *copy = &batch->pages[i];
+
+		for (page = 0; page < 1U << copy->order; page++) {
+			bench_clear(bd, bench_frame(bd, copy->dst + page));
+			bench_arrived(bd, copy->dst + page);
+		}
 	}
 	hmm_devmem_batch_done(batch, 0);
 	return 0;
