@@ -25,6 +25,7 @@ static struct hmm_devmem *pgmap_to_devmem(struct dev_pagemap *pgmap)
 static void hmm_devmem_free(struct hmm_devmem *devmem)
 {
 	dmem_cgroup_unregister_region(devmem->region);
+	hmm_poison_release(devmem);
 	hmm_devmem_destroy_pool(devmem);
 	hmm_evict_free_spare(devmem);
 	kvfree(devmem->blocks);
@@ -60,6 +61,7 @@ static const struct dev_pagemap_ops hmm_devmem_pagemap_ops = {
 	.folio_free	= hmm_devmem_folio_free,
 	.folio_split	= hmm_devmem_folio_split,
 	.migrate_to_ram	= hmm_migrate_cpu_fault,
+	.memory_failure	= hmm_poison_pagemap_failure,
 };
 
 /**
@@ -303,23 +305,27 @@ EXPORT_SYMBOL_GPL(hmm_devmem_add_resource);
  *
  * Stops allocation, evicts all pages, detaches the driver and unplugs the
  * memory.  Cannot fail: when it returns no operation of the driver runs or will
- * be called.  Pages that could not be brought back in time are lost: a CPU
- * access to a private one gives SIGBUS.  The memory is then unplugged when the
- * last of them is freed.  Unregister the mirrors of the same owner first.
+ * be called.  Pages that could not be brought back in time are lost: an access to
+ * one gives SIGBUS.  The memory is unplugged when nobody holds one of them.  On a
+ * kernel without migrate_device_poison_markers, a patch of the series, CDM stays
+ * mapped instead, and the memory is unplugged when processes have freed the last
+ * page.  Unregister the mirrors of the same owner first.
  *
  * Context: process context, may sleep, no lock held that a driver operation or
  * a page fault takes.  The caller sees to it that no other call with @devmem is in
  * progress; what comes by way of pages, as CPU faults, is no such call.  Waits beyond
  * @timeout_ms only for driver operations that run already and, while the system goes
- * to sleep, for the end of a step of that eviction.
+ * to sleep, for the end of a step of that eviction, and a second at most to take
+ * lost pages from processes.
  * Return:
  * * 0 - all pages were brought back, the memory is unplugged
- * * -EBUSY - pages were left behind
+ * * -EBUSY - pages were left behind; their content is lost
  */
 int hmm_devmem_remove(struct hmm_devmem *devmem, unsigned int timeout_ms,
 		      struct hmm_devmem_evict_result *result)
 {
 	struct hmm_devmem_evict_result unwanted;
+	unsigned long lost;
 
 	if (!result)
 		result = &unwanted;
@@ -331,6 +337,7 @@ int hmm_devmem_remove(struct hmm_devmem *devmem, unsigned int timeout_ms,
 	hmm_devmem_set_state(devmem, HMM_DEVMEM_DETACHED);
 	/* The next device may have the same owner; what is left is not its. */
 	WRITE_ONCE(devmem->pgmap.owner, devmem);
+	lost = hmm_poison_lose(devmem);
 
 	/* So may its name; pages in use know what they are charged to. */
 	dmem_cgroup_unregister_region(devmem->region);
@@ -340,10 +347,11 @@ int hmm_devmem_remove(struct hmm_devmem *devmem, unsigned int timeout_ms,
 		return -EBUSY;
 
 	/* What stayed has gone since. */
-	*result = (struct hmm_devmem_evict_result){
-		.evicted = result->evicted };
+	if (!lost)
+		*result = (struct hmm_devmem_evict_result){
+			.evicted = result->evicted };
 	hmm_devmem_unplug(devmem);
-	return 0;
+	return lost ? -EBUSY : 0;
 }
 EXPORT_SYMBOL_GPL(hmm_devmem_remove);
 
@@ -415,7 +423,7 @@ void hmm_devmem_get_stats(struct hmm_devmem *devmem,
 			  struct hmm_devmem_stats *stats)
 {
 	stats->total = hmm_devmem_nr_pages(devmem);
-	stats->used = hmm_devmem_nr_pages(devmem) - hmm_devmem_nr_free(devmem);
+	stats->used = hmm_devmem_nr_used(devmem);
 	stats->huge = atomic_long_read(&devmem->huge);
 	stats->peak = atomic_long_read(&devmem->peak);
 	stats->migrated_in = atomic64_read(&devmem->migrated_in);
@@ -423,6 +431,7 @@ void hmm_devmem_get_stats(struct hmm_devmem *devmem,
 	stats->evicted = atomic64_read(&devmem->evicted);
 	stats->failed = atomic64_read(&devmem->failed);
 	stats->cpu_faults = atomic64_read(&devmem->cpu_faults);
+	stats->poisoned = atomic_long_read(&devmem->nr_poisoned);
 }
 EXPORT_SYMBOL_GPL(hmm_devmem_get_stats);
 

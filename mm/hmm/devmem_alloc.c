@@ -18,9 +18,6 @@
 
 #include "internal.h"
 
-/* A search skips what is full in such steps. */
-#define HMM_DEVMEM_CHUNK	SZ_1G
-
 /**
  * struct hmm_devmem_charge - the dmem charge of a huge folio
  * @pool: what is charged
@@ -47,13 +44,24 @@ static struct hmm_devmem_charge *hmm_devmem_charge(const struct folio *folio)
 	return (struct hmm_devmem_charge *)(data & ~HMM_CHARGE_HUGE);
 }
 
-/* Charge the caller's cgroup.  0, -ENOSPC at the limit, or -ENOMEM. */
-static int hmm_devmem_try_charge(struct hmm_devmem *devmem, unsigned long nr,
+/*
+ * Charge the cgroup of the process, or if the kernel cannot do that the caller's.
+ * 0, -ENOSPC at the limit, or -ENOMEM.
+ */
+static int hmm_devmem_try_charge(struct hmm_devmem *devmem, struct mm_struct *mm,
+				 unsigned long nr,
 				 struct dmem_cgroup_pool_state **pool)
 {
-	int err = dmem_cgroup_try_charge(devmem->region, nr << PAGE_SHIFT, pool,
-					 NULL);
+	u64 size = nr << PAGE_SHIFT;
+	int err;
 
+#ifdef dmem_cgroup_try_charge_mm
+	if (mm)
+		err = dmem_cgroup_try_charge_mm(devmem->region, size, mm, pool,
+						NULL);
+	else
+#endif
+		err = dmem_cgroup_try_charge(devmem->region, size, pool, NULL);
 	if (!err)
 		return 0;
 	return err == -EAGAIN ? -ENOSPC : -ENOMEM;
@@ -77,20 +85,38 @@ static void hmm_devmem_uncharge(struct hmm_devmem *devmem, struct folio *folio,
 	kfree(charge);
 }
 
+/*
+ * A genpool_algo_t: the first fit, but not from the beginning each time, where all
+ * has been taken for long.
+ */
+static unsigned long hmm_devmem_find(unsigned long *map, unsigned long size,
+				     unsigned long start, unsigned int nr,
+				     void *data, struct gen_pool *pool,
+				     unsigned long start_addr)
+{
+	struct hmm_devmem *devmem = data;
+	unsigned long from = READ_ONCE(devmem->search_from), at;
+
+	from = find_next_zero_bit(map, size, from);
+	WRITE_ONCE(devmem->search_from, from);
+	at = bitmap_find_next_zero_area(map, size, max(from, start), nr, 0);
+	if (at >= size && start < from)
+		at = bitmap_find_next_zero_area(map, size, start, nr, 0);
+	return at;
+}
+
 int hmm_devmem_init_pool(struct hmm_devmem *devmem, phys_addr_t start, u64 size)
 {
-	u64 offset, nr_longs = BITS_TO_LONGS(size >> PAGE_SHIFT);
+	u64 nr_longs = BITS_TO_LONGS(size >> PAGE_SHIFT);
 	int nid = devmem->desc.nid;
 
 	devmem->pool = gen_pool_create(PAGE_SHIFT, nid);
 	devmem->resident = kvcalloc(nr_longs, sizeof(long), GFP_KERNEL);
-	if (!devmem->pool || !devmem->resident)
+	devmem->poisoned = kvcalloc(nr_longs, sizeof(long), GFP_KERNEL);
+	if (!devmem->pool || !devmem->resident || !devmem->poisoned)
 		return -ENOMEM;
-	for (offset = 0; offset < size; offset += HMM_DEVMEM_CHUNK)
-		if (gen_pool_add(devmem->pool, start + offset,
-				 min(size - offset, HMM_DEVMEM_CHUNK), nid))
-			return -ENOMEM;
-	return 0;
+	gen_pool_set_algo(devmem->pool, hmm_devmem_find, devmem);
+	return gen_pool_add(devmem->pool, start, size, nid);
 }
 
 void hmm_devmem_destroy_pool(struct hmm_devmem *devmem)
@@ -98,6 +124,46 @@ void hmm_devmem_destroy_pool(struct hmm_devmem *devmem)
 	if (devmem->pool)
 		gen_pool_destroy(devmem->pool);
 	kvfree(devmem->resident);
+	kvfree(devmem->poisoned);
+}
+
+/*
+ * Pages of one folio begin to hold process memory.  Those of a huge one fill whole
+ * words of the bitmap, in which others only clear bits, for poison.
+ */
+void hmm_devmem_set_resident(struct hmm_devmem *devmem, unsigned long index,
+			     unsigned long nr)
+{
+	unsigned long end = index + nr;
+
+	if (nr == 1)
+		set_bit(index, devmem->resident);
+	else
+		bitmap_set(devmem->resident, index, nr);
+	/* Pairs with the test_and_set_bit() in hmm_poison_frame(). */
+	smp_mb();
+	/* Poisoned since they were taken: there is nothing to bring back. */
+	for_each_set_bit_from(index, devmem->poisoned, end)
+		clear_bit(index, devmem->resident);
+}
+
+/* They do not any more. */
+void hmm_devmem_clear_resident(struct hmm_devmem *devmem, unsigned long index,
+			       unsigned long nr)
+{
+	if (nr == 1)
+		clear_bit(index, devmem->resident);
+	else
+		bitmap_clear(devmem->resident, index, nr);
+}
+
+/* Pages in use.  The counters are not read at one instant, therefore the limit. */
+unsigned long hmm_devmem_nr_used(struct hmm_devmem *devmem)
+{
+	long out = hmm_devmem_nr_pages(devmem) - hmm_devmem_nr_free(devmem);
+
+	return max(out - atomic_long_read(&devmem->nr_poisoned) +
+		   atomic_long_read(&devmem->lost), 0);
 }
 
 unsigned long hmm_devmem_nr_free(struct hmm_devmem *devmem)
@@ -130,12 +196,13 @@ static void hmm_devmem_count_used(struct hmm_devmem *devmem, unsigned int nr)
 }
 
 /* Charge a page and make it ready for use.  Returns as hmm_devmem_try_charge(). */
-static int hmm_devmem_init_page(struct hmm_devmem *devmem, struct page *page)
+static int hmm_devmem_init_page(struct hmm_devmem *devmem, struct mm_struct *mm,
+				struct page *page)
 {
 	struct dmem_cgroup_pool_state *pool;
 	int err;
 
-	err = hmm_devmem_try_charge(devmem, 1, &pool);
+	err = hmm_devmem_try_charge(devmem, mm, 1, &pool);
 	if (err)
 		return err;
 	zone_device_page_init(page, &devmem->pgmap, 0);
@@ -147,9 +214,10 @@ static int hmm_devmem_init_page(struct hmm_devmem *devmem, struct page *page)
 /**
  * hmm_devmem_alloc_pages() - take page frames
  * @devmem: device memory
+ * @mm: the process that they are for; NULL: the caller is charged
  * @nr: number of base pages wanted, at most HMM_PMD_PAGES
  * @pages: filled with order-0 pages, locked and with one reference each, charged to
- *	the cgroup of the caller; their content is undefined, so clear it or
+ *	the cgroup of @mm; their content is undefined, so clear it or
  *	overwrite it before use
  * @err: out, why there are no more for this caller: -ENOSPC at the limit of its
  *	cgroup, -ENOMEM; otherwise 0
@@ -158,10 +226,12 @@ static int hmm_devmem_init_page(struct hmm_devmem *devmem, struct page *page)
  * HMM_DEVMEM_LIVE) and hmm_devmem_leave().
  * Return: number of pages taken, less than @nr if device memory runs out or @err.
  */
-unsigned int hmm_devmem_alloc_pages(struct hmm_devmem *devmem, unsigned int nr,
+unsigned int hmm_devmem_alloc_pages(struct hmm_devmem *devmem,
+				    struct mm_struct *mm, unsigned int nr,
 				    struct page **pages, int *err)
 {
-	unsigned int chunk = nr, done = 0, i;
+	unsigned long base = PHYS_PFN(devmem->pgmap.range.start);
+	unsigned int chunk = nr, done = 0, poisoned, i;
 
 	*err = 0;
 	/* Few large searches of the pool instead of one for each page. */
@@ -175,18 +245,23 @@ unsigned int hmm_devmem_alloc_pages(struct hmm_devmem *devmem, unsigned int nr,
 			continue;
 		}
 
+		poisoned = 0;
 		for (i = 0; i < chunk; i++) {
 			struct page *page = pfn_to_page(PHYS_PFN(phys) + i);
 
-			*err = hmm_devmem_init_page(devmem, page);
+			if (hmm_poison_keep(devmem, page)) {
+				poisoned++;
+				continue;
+			}
+			*err = hmm_devmem_init_page(devmem, mm, page);
 			if (*err)
 				break;
 			pages[done++] = page;
 		}
-		hmm_devmem_count_used(devmem, i);
+		hmm_devmem_count_used(devmem, i - poisoned);
 		if (i < chunk)
-			gen_pool_free(devmem->pool, phys + PFN_PHYS(i),
-				      (size_t)(chunk - i) << PAGE_SHIFT);
+			hmm_poison_free(devmem, PHYS_PFN(phys) - base + i,
+					chunk - i);
 	}
 	return done;
 }
@@ -207,37 +282,46 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_devmem_free_pages);
 /**
  * hmm_devmem_alloc_huge() - take a huge folio
  * @devmem: device memory, hmm_devmem_huge_ok()
+ * @mm: as for hmm_devmem_alloc_pages()
  * @err: as for hmm_devmem_alloc_pages()
  *
  * Context: as for hmm_devmem_alloc_pages().
  * Return: a folio of PMD order, locked, with one reference, charged and of
  * undefined content, or NULL if no such piece is free or @err.
  */
-struct folio *hmm_devmem_alloc_huge(struct hmm_devmem *devmem, int *err)
+struct folio *hmm_devmem_alloc_huge(struct hmm_devmem *devmem,
+				    struct mm_struct *mm, int *err)
 {
 	struct genpool_data_align data = { .align = PMD_SIZE };
 	struct hmm_devmem_charge *charge;
+	unsigned long phys, index, end;
 	struct folio *folio;
-	unsigned long phys;
 
 	*err = 0;
 	phys = gen_pool_alloc_algo(devmem->pool, PMD_SIZE,
 				   gen_pool_first_fit_align, &data);
 	if (!phys)
 		return NULL;
+	folio = pfn_folio(PHYS_PFN(phys));
+	index = hmm_devmem_index(devmem, &folio->page);
+	end = index + HMM_PMD_PAGES;
+	if (find_next_bit(devmem->poisoned, end, index) < end) {
+		/* Just now, or it would not be in the pool. */
+		hmm_poison_free(devmem, index, HMM_PMD_PAGES);
+		return NULL;
+	}
 
 	charge = kmalloc_obj(*charge, GFP_KERNEL);
-	*err = charge ? hmm_devmem_try_charge(devmem, HMM_PMD_PAGES,
+	*err = charge ? hmm_devmem_try_charge(devmem, mm, HMM_PMD_PAGES,
 					      &charge->pool) : -ENOMEM;
 	if (*err) {
 		kfree(charge);
-		gen_pool_free(devmem->pool, phys, PMD_SIZE);
+		hmm_poison_free(devmem, index, HMM_PMD_PAGES);
 		return NULL;
 	}
 	atomic_set(&charge->pages, HMM_PMD_PAGES);
 	charge->whole = true;
 
-	folio = pfn_folio(PHYS_PFN(phys));
 	zone_device_folio_init(folio, &devmem->pgmap, HMM_PMD_ORDER);
 	folio->page.zone_device_data =
 		(void *)((unsigned long)charge | HMM_CHARGE_HUGE);
@@ -284,11 +368,13 @@ void hmm_devmem_folio_split(struct folio *head, struct folio *tail)
 void hmm_devmem_folio_free(struct folio *folio)
 {
 	struct hmm_devmem *devmem = hmm_devmem_from_folio(folio);
+	unsigned long index = hmm_devmem_index(devmem, &folio->page);
 	unsigned long nr = folio_nr_pages(folio);
 
-	hmm_devmem_clear_resident(devmem, hmm_devmem_index(devmem, &folio->page),
-				  nr);
+	hmm_devmem_clear_resident(devmem, index, nr);
 	hmm_devmem_uncharge(devmem, folio, nr);
-	gen_pool_free(devmem->pool, PFN_PHYS(folio_pfn(folio)), nr << PAGE_SHIFT);
+	hmm_poison_free(devmem, index, nr);
+	if (index < READ_ONCE(devmem->search_from))
+		WRITE_ONCE(devmem->search_from, index);
 	hmm_devmem_put_pages(devmem, nr);
 }

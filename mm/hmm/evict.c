@@ -411,7 +411,10 @@ static void hmm_evict_end_round(struct hmm_eviction *e)
 	e->result->evicted = evicted;
 }
 
-/* The eviction of [first, end) is over: if it gave up, the result says what stayed. */
+/*
+ * The eviction of [first, end) is over: if it gave up, the result says what stayed.
+ * For what is poisoned it does so at any rate.
+ */
 static int hmm_evict_finish(struct hmm_eviction *e, int err, unsigned long first,
 			    unsigned long end)
 {
@@ -420,6 +423,7 @@ static int hmm_evict_finish(struct hmm_eviction *e, int err, unsigned long first
 	else
 		e->round = (struct hmm_devmem_evict_result){
 			.evicted = e->round.evicted };
+	e->round.failed += hmm_poison_in_use(e->devmem, first, end);
 	hmm_evict_end_round(e);
 	if (e->m == e->devmem->spare)
 		mutex_unlock(&e->devmem->spare_lock);
@@ -488,7 +492,7 @@ int hmm_evict(struct hmm_devmem *devmem, unsigned long nr_pages, u64 before,
 	int err = 0;
 
 	hmm_evict_init(&e, devmem, before, deadline, worst, result);
-	while (nr_pages && atomic_long_read(&devmem->refs) > 1) {
+	while (nr_pages && hmm_devmem_nr_left(devmem) > 0) {
 		struct hmm_devmem_block *block = hmm_evict_take_block(&e);
 
 		if (block) {
@@ -518,7 +522,7 @@ int hmm_evict(struct hmm_devmem *devmem, unsigned long nr_pages, u64 before,
 			break;
 		cond_resched();
 	}
-	if (atomic_long_read(&devmem->refs) == 1)
+	if (hmm_devmem_nr_left(devmem) <= 0)
 		err = 0;
 	return hmm_evict_finish(&e, err, 0, hmm_devmem_nr_pages(devmem));
 }

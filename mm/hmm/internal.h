@@ -85,8 +85,14 @@ enum hmm_devmem_state {
  * @region: of the dmem cgroup controller; each folio in use has what it is charged
  *	to as its zone_device_data
  * @pool: free page frames, by physical address
+ * @search_from: where to look for one first, by index; what was freed before it
+ *	meanwhile is found in the second place
  * @resident: a bit for each page frame that holds process memory: set when a
- *	page is committed here, cleared when it is committed elsewhere or freed
+ *	page is committed here, cleared when it is committed elsewhere, freed or
+ *	poisoned
+ * @poisoned: a bit for each page frame that must not be used again, see poison.c
+ * @nr_poisoned: bits set in @poisoned
+ * @lost: those among them that are in use; the others have left @pool for good
  * @state: &enum hmm_devmem_state
  * @srcu: held by whoever calls a driver operation or takes page frames
  * @refs: 1 for the driver and 1 for each page in use; the last one unplugs
@@ -116,7 +122,11 @@ struct hmm_devmem {
 	struct resource *res;
 	struct dmem_cgroup_region *region;
 	struct gen_pool *pool;
+	unsigned long search_from;
 	unsigned long *resident;
+	unsigned long *poisoned;
+	atomic_long_t nr_poisoned;
+	atomic_long_t lost;
 	enum hmm_devmem_state state;
 	struct srcu_struct srcu;
 	atomic_long_t refs;
@@ -152,27 +162,11 @@ static inline unsigned long hmm_devmem_index(const struct hmm_devmem *devmem,
 	return page_to_pfn(page) - PHYS_PFN(devmem->pgmap.range.start);
 }
 
-/*
- * Pages of one folio begin or cease to hold process memory.  Those of a huge one
- * fill whole words of the bitmap, which nobody else writes to then.
- */
-static inline void hmm_devmem_set_resident(struct hmm_devmem *devmem,
-					   unsigned long index, unsigned long nr)
+/* Pages in use, but for those that are poisoned. */
+static inline long hmm_devmem_nr_left(const struct hmm_devmem *devmem)
 {
-	if (nr == 1)
-		set_bit(index, devmem->resident);
-	else
-		bitmap_set(devmem->resident, index, nr);
-}
-
-static inline void hmm_devmem_clear_resident(struct hmm_devmem *devmem,
-					     unsigned long index,
-					     unsigned long nr)
-{
-	if (nr == 1)
-		clear_bit(index, devmem->resident);
-	else
-		bitmap_clear(devmem->resident, index, nr);
+	return atomic_long_read(&devmem->refs) - 1 -
+	       atomic_long_read(&devmem->lost);
 }
 
 int hmm_devmem_init(void);
@@ -183,14 +177,21 @@ void hmm_devmem_leave(struct hmm_devmem *devmem, int idx);
 void hmm_devmem_put_pages(struct hmm_devmem *devmem, unsigned long nr);
 
 /* devmem_alloc.c */
+void hmm_devmem_set_resident(struct hmm_devmem *devmem, unsigned long index,
+			     unsigned long nr);
+void hmm_devmem_clear_resident(struct hmm_devmem *devmem, unsigned long index,
+			       unsigned long nr);
 int hmm_devmem_init_pool(struct hmm_devmem *devmem, phys_addr_t start, u64 size);
 void hmm_devmem_destroy_pool(struct hmm_devmem *devmem);
 unsigned long hmm_devmem_nr_free(struct hmm_devmem *devmem);
+unsigned long hmm_devmem_nr_used(struct hmm_devmem *devmem);
 bool hmm_devmem_huge_ok(const struct hmm_devmem *devmem);
-unsigned int hmm_devmem_alloc_pages(struct hmm_devmem *devmem, unsigned int nr,
+unsigned int hmm_devmem_alloc_pages(struct hmm_devmem *devmem,
+				    struct mm_struct *mm, unsigned int nr,
 				    struct page **pages, int *err);
 void hmm_devmem_free_pages(struct page **pages, unsigned int nr);
-struct folio *hmm_devmem_alloc_huge(struct hmm_devmem *devmem, int *err);
+struct folio *hmm_devmem_alloc_huge(struct hmm_devmem *devmem,
+				    struct mm_struct *mm, int *err);
 int hmm_devmem_split(struct page *page);
 void hmm_devmem_folio_split(struct folio *head, struct folio *tail);
 void hmm_devmem_folio_free(struct folio *folio);
@@ -208,6 +209,18 @@ int hmm_evict_for_room(struct hmm_devmem *devmem, unsigned long nr_pages,
 		       u64 before, unsigned int timeout_ms);
 u64 hmm_devmem_clock(struct hmm_devmem *devmem);
 void hmm_devmem_touch_index(struct hmm_devmem *devmem, unsigned long index);
+
+/* poison.c */
+bool hmm_poison_keep(struct hmm_devmem *devmem, const struct page *page);
+void hmm_poison_free(struct hmm_devmem *devmem, unsigned long index,
+		     unsigned long nr);
+void hmm_poison_release(struct hmm_devmem *devmem);
+bool hmm_poison_hits(unsigned long pfn, unsigned long nr);
+unsigned long hmm_poison_in_use(const struct hmm_devmem *devmem,
+				unsigned long first, unsigned long end);
+int hmm_poison_pagemap_failure(struct dev_pagemap *pgmap, unsigned long pfn,
+			       unsigned long nr_pages, int mf_flags);
+unsigned long hmm_poison_lose(struct hmm_devmem *devmem);
 
 /* pm.c */
 int hmm_pm_init(void);

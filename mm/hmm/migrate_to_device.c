@@ -77,7 +77,8 @@ static bool hmm_migrate_choose_huge(struct hmm_devmem *devmem,
 		return true;
 
 	if (src || hmm_migrate_thp_ok(args->vma)) {
-		dst = hmm_devmem_alloc_huge(devmem, no_more);
+		dst = hmm_devmem_alloc_huge(devmem, args->vma->vm_mm,
+					    no_more);
 		if (dst) {
 			hmm_migrate_set_dst(m, 0, &dst->page, HMM_PMD_ORDER);
 			return true;
@@ -148,7 +149,7 @@ static unsigned long hmm_migrate_choose_device(struct hmm_devmem *devmem,
 	    hmm_migrate_choose_huge(devmem, m, args, no_more, missing))
 		return *missing ? 0 : args->npages;
 
-	nr_reserved = hmm_devmem_alloc_pages(devmem,
+	nr_reserved = hmm_devmem_alloc_pages(devmem, args->vma->vm_mm,
 					     min(args->cpages, args->npages),
 					     m->reserved, no_more);
 	if (hmm_migration_huge(m) && nr_reserved < args->npages) {

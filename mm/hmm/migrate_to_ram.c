@@ -26,6 +26,7 @@ static bool hmm_migrate_src_ok(struct folio *src, struct folio *fault_folio)
 
 	return devmem &&
 	       test_bit(hmm_devmem_index(devmem, &src->page), devmem->resident) &&
+	       !hmm_poison_hits(folio_pfn(src), folio_nr_pages(src)) &&
 	       folio_ref_count(src) == folio_expected_ref_count(src) + 1 +
 				       (src == fault_folio);
 }
@@ -319,6 +320,8 @@ vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf)
 	vm_fault_t ret;
 
 	atomic64_inc(&devmem->cpu_faults);
+	if (!folio_test_large(folio) && hmm_poison_hits(folio_pfn(folio), 1))
+		return VM_FAULT_HWPOISON;
 
 	if (folio_test_large(folio)) {
 		/* do_huge_pmd_device_private() has no PTE. */

@@ -61,6 +61,8 @@ static inline int hmm_mirror_describe(const struct hmm_mirror *mirror,
 
 	*flags = mirror->desc.dma_dev ? HMM_MIRROR_DMA : 0;
 	if (unlikely(folio_is_zone_device(folio))) {
+		if (hmm_poison_hits(hmm_pfn & ~HMM_PFN_FLAGS, 1))
+			return -EFAULT;
 		err = hmm_mirror_describe_device(mirror, folio, flags);
 		if (err)
 			return err;
@@ -295,7 +297,9 @@ static bool hmm_mirror_can_map_huge(const struct hmm_mirror_piece *piece,
 {
 	return hmm_pfn_to_map_order(hmm_pfn) >= PMD_SHIFT - PAGE_SHIFT &&
 	       (piece->mirror->desc.page_sizes & PMD_SIZE) &&
-	       hmm_mirror_piece_whole(piece);
+	       hmm_mirror_piece_whole(piece) &&
+	       !hmm_poison_hits(ALIGN_DOWN(hmm_pfn & ~HMM_PFN_FLAGS,
+					   HMM_PMD_PAGES), HMM_PMD_PAGES);
 }
 
 /**

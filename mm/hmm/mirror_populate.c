@@ -190,6 +190,23 @@ static int scan_fault_missing(struct hmm_mirror_scan *scan)
 	return 0;
 }
 
+/* Device memory that is poisoned is lost.  Returns true if there is any. */
+static bool scan_lose_poisoned(struct hmm_mirror_scan *scan)
+{
+	bool found = false;
+	unsigned long i;
+
+	for (i = 0; i < scan_nr(scan); i++) {
+		if (!(scan->pfns[i] & HMM_PFN_VALID) ||
+		    !hmm_poison_hits(scan->pfns[i] & ~HMM_PFN_FLAGS, 1))
+			continue;
+		scan->pfns[i] = 0;
+		scan->pages[i] = HMM_MIRROR_PAGE_LOST;
+		found = true;
+	}
+	return found;
+}
+
 /* Map what was read, as far as the process may access it so. */
 static int scan_map(struct hmm_mirror_scan *scan)
 {
@@ -205,6 +222,8 @@ static int scan_map(struct hmm_mirror_scan *scan)
 	if (mmu_interval_read_retry(&piece->sub, scan->target.seq))
 		return HMM_MIRROR_COLLIDED;
 	ret = hmm_mirror_map_window(piece, &scan->window);
+	while (ret == -EFAULT && scan_lose_poisoned(scan))
+		ret = hmm_mirror_map_window(piece, &scan->window);
 	scan->mapped = !ret;
 	return ret;
 }

@@ -121,6 +121,8 @@ struct hmm_devmem_desc {
  *	room, for the removal or for a sleep state
  * @failed: base pages that the device failed to copy or to clear, each time
  * @cpu_faults: CPU faults on private pages of this devmem
+ * @poisoned: base pages that are not used again, see hmm_devmem_memory_failure();
+ *	among @total, and among @used as long as they are in use
  */
 struct hmm_devmem_stats {
 	u64 total;
@@ -132,6 +134,7 @@ struct hmm_devmem_stats {
 	u64 evicted;
 	u64 failed;
 	u64 cpu_faults;
+	u64 poisoned;
 };
 
 /**
@@ -156,12 +159,13 @@ struct hmm_devmem_performance {
  * @kept: stayed because the may_evict operation said so
  * @busy: stayed because somebody holds them or they are on the move
  * @no_ram: stayed because RAM ran out
- * @failed: stayed because the device failed to copy them
+ * @failed: stayed because the device failed to copy them, or because they are
+ *	poisoned and in use
  * @untried: stayed because the eviction ended before it came to them in its last
  *	round
  *
  * Pages that stayed are counted as they were found in the last round over the
- * memory; 0 if the eviction returned 0.
+ * memory; 0 if the eviction returned 0, but for poisoned ones.
  */
 struct hmm_devmem_evict_result {
 	unsigned long evicted;
@@ -183,6 +187,7 @@ int hmm_devmem_evict(struct hmm_devmem *devmem, unsigned long nr_pages,
 int hmm_devmem_evict_range(struct hmm_devmem *devmem, u64 offset, u64 size,
 			   unsigned int timeout_ms,
 			   struct hmm_devmem_evict_result *result);
+int hmm_devmem_memory_failure(struct hmm_devmem *devmem, u64 offset, u64 size);
 void hmm_devmem_touch(struct hmm_devmem *devmem, unsigned long pfn,
 		      unsigned long nr_pages);
 

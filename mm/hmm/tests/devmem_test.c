@@ -111,11 +111,11 @@ static void devmem_test_alloc(struct kunit *test)
 						 HMM_DEVMEM_LIVE, &idx));
 	for (round = 0; round < 2; round++) {
 		KUNIT_EXPECT_EQ(test, TEST_PAGES,
-				hmm_devmem_alloc_pages(device->devmem,
+				hmm_devmem_alloc_pages(device->devmem, NULL,
 						       TEST_PAGES, pages,
 						       &err));
 		KUNIT_EXPECT_EQ(test, TEST_PAGES, test_device_used(device));
-		KUNIT_EXPECT_EQ(test, 0, hmm_devmem_alloc_pages(device->devmem,
+		KUNIT_EXPECT_EQ(test, 0, hmm_devmem_alloc_pages(device->devmem, NULL,
 								1, more,
 								&err));
 
@@ -134,7 +134,7 @@ static void devmem_test_alloc(struct kunit *test)
 		for (i = 0; i < TEST_PAGES; i += 2)
 			hmm_devmem_free_pages(&pages[i], 1);
 		KUNIT_EXPECT_EQ(test, TEST_PAGES / 2, test_device_used(device));
-		KUNIT_EXPECT_EQ(test, 3, hmm_devmem_alloc_pages(device->devmem,
+		KUNIT_EXPECT_EQ(test, 3, hmm_devmem_alloc_pages(device->devmem, NULL,
 								3, more,
 								&err));
 		hmm_devmem_free_pages(more, 3);
@@ -162,7 +162,7 @@ static void devmem_test_alloc_huge(struct kunit *test)
 						 HMM_DEVMEM_LIVE, &idx));
 	for (round = 0; round < 2; round++) {
 		for (i = 0; i < nr; i++) {
-			folios[i] = hmm_devmem_alloc_huge(device->devmem, &err);
+			folios[i] = hmm_devmem_alloc_huge(device->devmem, NULL, &err);
 			KUNIT_ASSERT_NOT_NULL(test, folios[i]);
 			KUNIT_EXPECT_EQ(test, 0, err);
 			KUNIT_EXPECT_EQ(test, HMM_PMD_ORDER,
@@ -173,7 +173,7 @@ static void devmem_test_alloc_huge(struct kunit *test)
 							   HMM_PMD_PAGES));
 		}
 		KUNIT_EXPECT_EQ(test, TEST_PAGES, test_device_used(device));
-		KUNIT_EXPECT_NULL(test, hmm_devmem_alloc_huge(device->devmem,
+		KUNIT_EXPECT_NULL(test, hmm_devmem_alloc_huge(device->devmem, NULL,
 							      &err));
 		KUNIT_EXPECT_EQ(test, 0, err);
 		for (i = 0; i < nr; i++) {
@@ -183,13 +183,13 @@ static void devmem_test_alloc_huge(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
 	}
 
-	KUNIT_EXPECT_EQ(test, 1, hmm_devmem_alloc_pages(device->devmem, 1, &page,
+	KUNIT_EXPECT_EQ(test, 1, hmm_devmem_alloc_pages(device->devmem, NULL, 1, &page,
 							&err));
 	for (i = 0; i < nr - 1; i++) {
-		folios[i] = hmm_devmem_alloc_huge(device->devmem, &err);
+		folios[i] = hmm_devmem_alloc_huge(device->devmem, NULL, &err);
 		KUNIT_ASSERT_NOT_NULL(test, folios[i]);
 	}
-	KUNIT_EXPECT_NULL(test, hmm_devmem_alloc_huge(device->devmem, &err));
+	KUNIT_EXPECT_NULL(test, hmm_devmem_alloc_huge(device->devmem, NULL, &err));
 	KUNIT_EXPECT_EQ(test, HMM_PMD_PAGES - 1,
 			hmm_devmem_nr_free(device->devmem));
 	for (i = 0; i < nr - 1; i++) {
@@ -238,7 +238,7 @@ static void devmem_test_remove_busy(struct kunit *test)
 	test_device_add_memory(test, device);
 	KUNIT_ASSERT_TRUE(test, hmm_devmem_enter(device->devmem,
 						 HMM_DEVMEM_LIVE, &idx));
-	KUNIT_ASSERT_EQ(test, 1, hmm_devmem_alloc_pages(device->devmem, 1,
+	KUNIT_ASSERT_EQ(test, 1, hmm_devmem_alloc_pages(device->devmem, NULL, 1,
 							&page, &err));
 	hmm_devmem_leave(device->devmem, idx);
 

@@ -17,7 +17,7 @@ static long bench_alloc_huge(struct bench_devmem *bd, struct page **pages,
 	unsigned long nr;
 
 	for (nr = 0; nr < nr_pages / HMM_PMD_PAGES; nr++) {
-		struct folio *folio = hmm_devmem_alloc_huge(bd->devmem, err);
+		struct folio *folio = hmm_devmem_alloc_huge(bd->devmem, NULL, err);
 
 		if (!folio)
 			break;
@@ -35,7 +35,7 @@ static long bench_alloc_small(struct bench_devmem *bd, struct page **pages,
 	while (nr < nr_pages) {
 		unsigned int want = min(step, nr_pages - nr), got;
 
-		got = hmm_devmem_alloc_pages(bd->devmem, want, pages + nr, err);
+		got = hmm_devmem_alloc_pages(bd->devmem, NULL, want, pages + nr, err);
 		nr += got;
 		if (got < want)
 			break;

@@ -62,6 +62,7 @@ static const struct view_column devmem_view[] = {
 	{ "use%",	SHARE,		"used" },
 	{ "huge",	PAGES,		"huge" },
 	{ "peak",	PAGES,		"peak" },
+	{ "poisoned",	PAGES,		"poisoned" },
 	{ "in",		COUNTER,	"migrated_in" },
 	{ "out",	COUNTER,	"migrated_out" },
 	{ "evicted",	COUNTER,	"evicted" },
