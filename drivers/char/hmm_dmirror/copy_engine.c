@@ -108,7 +108,8 @@ static int dmirror_copy_submit(struct hmm_devmem *devmem,
 {
 	struct dmirror_device *dev = hmm_devmem_private(devmem);
 
-	if (dmirror_inject(dev, HMM_DMIRROR_INJECT_COPY_REFUSE, NULL))
+	if (READ_ONCE(dev->gone) ||
+	    dmirror_inject(dev, HMM_DMIRROR_INJECT_COPY_REFUSE, NULL))
 		return -EIO;
 	spin_lock(&dev->copy.lock);
 	list_add_tail(&batch->link, &dev->copy.jobs);

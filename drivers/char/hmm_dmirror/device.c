@@ -211,9 +211,15 @@ static int dmirror_memory_add(struct dmirror_device *dev)
  */
 static void dmirror_memory_remove(struct dmirror_device *dev)
 {
-	if (dev->devmem &&
-	    hmm_devmem_remove(dev->devmem, DMIRROR_REMOVE_TIMEOUT_MS, NULL))
-		pr_warn("%s: lost pages that are still in use\n", dev->name);
+	unsigned int timeout_ms = DMIRROR_REMOVE_TIMEOUT_MS;
+
+	/* No time brings back what lies in a device that has vanished. */
+	if (dmirror_inject(dev, HMM_DMIRROR_INJECT_GONE, NULL)) {
+		WRITE_ONCE(dev->gone, true);
+		timeout_ms = 0;
+	}
+	if (dev->devmem && hmm_devmem_remove(dev->devmem, timeout_ms, NULL))
+		pr_warn("%s: lost pages that were in use\n", dev->name);
 	dev->devmem = NULL;
 	dmirror_copy_engine_stop(dev);
 	vfree(dev->storage);

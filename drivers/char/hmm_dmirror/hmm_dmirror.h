@@ -49,7 +49,7 @@
 #define DMIRROR_MAX_DEVICES		8
 #define DMIRROR_MAX_ENGINES		8
 #define DMIRROR_MAX_FAULT_WORKERS	8
-#define DMIRROR_NR_INJECTIONS		(HMM_DMIRROR_INJECT_EVICT_KEEP + 1)
+#define DMIRROR_NR_INJECTIONS		(HMM_DMIRROR_INJECT_GONE + 1)
 #define DMIRROR_TLB_ENTRIES		16
 /* Device memory starts and ends at multiples of this. */
 #define DMIRROR_MEMORY_GRAIN		SZ_2M
@@ -148,6 +148,7 @@ struct dmirror_engine {
  * @memory_lock: held for reading by ioctls that use @devmem; once it was taken for
  *	writing, after @removed, none does
  * @devmem: device memory; NULL without and when it was removed
+ * @gone: the hardware vanished: nothing can be copied any more
  * @copy: the copy engine
  * @run_lock: protects @runs
  * @runs: programs that an engine can continue
@@ -172,6 +173,7 @@ struct dmirror_device {
 	void *storage;
 	struct rw_semaphore memory_lock;	/* keeps devmem */
 	struct hmm_devmem *devmem;
+	bool gone;
 	struct dmirror_copy_engine copy;
 
 	spinlock_t run_lock;		/* protects runs */
@@ -394,5 +396,8 @@ static inline void dmirror_pci_unregister(void) { }
 extern const struct hmm_devmem_ops dmirror_devmem_ops;
 int dmirror_copy_engine_start(struct dmirror_device *dev);
 void dmirror_copy_engine_stop(struct dmirror_device *dev);
+
+/* poison.c */
+int dmirror_poison(struct dmirror_ctx *ctx, struct hmm_dmirror_poison *args);
 
 #endif /* _HMM_DMIRROR_H */

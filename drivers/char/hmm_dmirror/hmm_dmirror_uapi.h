@@ -368,6 +368,36 @@ struct hmm_dmirror_fault {
 	__u32 flags;
 };
 
+/* @addr is an offset in the device memory, in bytes. */
+#define HMM_DMIRROR_POISON_OFFSET	0x01
+
+/**
+ * struct hmm_dmirror_poison - HMM_DMIRROR_POISON, declare device memory lost
+ * @addr: in, first byte, page aligned: pages that the device maps and that lie in
+ *	its memory; with HMM_DMIRROR_POISON_OFFSET: where in the device memory
+ * @length: in, bytes, a multiple of the page size, not 0, at most 2 MiB, no overflow
+ * @flags: in, HMM_DMIRROR_POISON_*
+ * @reserved: in, 0
+ * @offset: out, where in the device memory the first of the pages lies
+ *
+ * As if the device had found that it cannot read them any more.  They are not used
+ * again until the memory is removed, whoever owns them.  @offset is written after
+ * these errors as well:
+ *
+ * Errors: ENXIO a page is not mapped on the device or not in its memory, nothing was
+ * done; EOPNOTSUPP the device has no memory, or the kernel cannot do that for its
+ * kind of memory, nothing was done; EBUSY a page is poisoned but still in the hands
+ * of others; EINTR a fatal signal arrived; EINVAL, with nothing done, also an offset
+ * that is not within the device memory.
+ */
+struct hmm_dmirror_poison {
+	__u64 addr;
+	__u64 length;
+	__u32 flags;
+	__u32 reserved;
+	__u64 offset;
+};
+
 /**
  * struct hmm_dmirror_stats - HMM_DMIRROR_STATS, counters
  * @faults: out, device page faults of this open file
@@ -384,9 +414,10 @@ struct hmm_dmirror_fault {
  * @flushes: out, flushes of the device's TLB because the range changed
  * @mapped_entries: out, leaves written to the device page table
  * @dma_retries: out, device page faults repeated for want of IOMMU memory
+ * @poisoned: out, pages of the device's memory that are not used any more
  *
- * The members from @migrated_in to @bytes_cleared count for the device, the
- * others for the open file.
+ * The members from @migrated_in to @bytes_cleared, and @poisoned, count for the
+ * device, the others for the open file.
  */
 struct hmm_dmirror_stats {
 	__u64 faults;
@@ -402,6 +433,7 @@ struct hmm_dmirror_stats {
 	__u64 flushes;
 	__u64 mapped_entries;
 	__u64 dma_retries;
+	__u64 poisoned;
 };
 
 /**
@@ -440,6 +472,8 @@ struct hmm_dmirror_perf {
  * @HMM_DMIRROR_INJECT_FLUSH_DELAY: a flush of the device's TLB takes @value
  *	milliseconds longer, at most 10000
  * @HMM_DMIRROR_INJECT_EVICT_KEEP: the device keeps 2 MiB that were to be evicted
+ * @HMM_DMIRROR_INJECT_GONE: the device has vanished when it is removed: it copies
+ *	nothing, and what lies in its memory is lost at once
  */
 enum hmm_dmirror_injection {
 	HMM_DMIRROR_INJECT_COPY_ERROR = 0,
@@ -449,20 +483,22 @@ enum hmm_dmirror_injection {
 	HMM_DMIRROR_INJECT_PREPARE_ERROR = 4,
 	HMM_DMIRROR_INJECT_FLUSH_DELAY = 5,
 	HMM_DMIRROR_INJECT_EVICT_KEEP = 6,
+	HMM_DMIRROR_INJECT_GONE = 7,
 };
 
 /**
  * struct hmm_dmirror_inject - HMM_DMIRROR_INJECT, make the device fail
  * @what: in, &enum hmm_dmirror_injection
  * @after: in, jobs (copies and clears, maps, prepares, flushes, evictions of
- *	2 MiB) that still succeed first
+ *	2 MiB, removals) that still succeed first
  * @count: in, jobs that fail then; 0 takes the injection back
  * @value: in, see the injection; 0 for those without one
  *
  * Acts on the whole device; ends with @count or with the last close of the
  * device.
  *
- * Errors: EOPNOTSUPP a copy or eviction injection on a device without memory.
+ * Errors: EOPNOTSUPP a copy, eviction or removal injection on a device without
+ * memory.
  */
 struct hmm_dmirror_inject {
 	__u32 what;
@@ -484,5 +520,6 @@ struct hmm_dmirror_inject {
 #define HMM_DMIRROR_EXCLUSIVE	_IOWR(HMM_DMIRROR_IOC_MAGIC, 8, struct hmm_dmirror_exclusive)
 #define HMM_DMIRROR_FAULT	_IOW(HMM_DMIRROR_IOC_MAGIC, 9, struct hmm_dmirror_fault)
 #define HMM_DMIRROR_PERF	_IOR(HMM_DMIRROR_IOC_MAGIC, 10, struct hmm_dmirror_perf)
+#define HMM_DMIRROR_POISON	_IOWR(HMM_DMIRROR_IOC_MAGIC, 11, struct hmm_dmirror_poison)
 
 #endif /* _HMM_DMIRROR_UAPI_H */

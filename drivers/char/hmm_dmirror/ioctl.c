@@ -18,6 +18,7 @@
 #define DMIRROR_EVICT_SLICE_MS		1000
 #define DMIRROR_ROOM_MS			3000
 #define DMIRROR_DELAY_MAX_MS		10000
+#define DMIRROR_POISON_MAX		SZ_2M
 
 /*
  * Keep the device memory until dmirror_memory_leave().  A removal of the device
@@ -401,6 +402,7 @@ static long dmirror_ioctl_stats(struct dmirror_ctx *ctx, void __user *arg)
 		args.migrated_in = devmem.migrated_in;
 		args.migrated_out = devmem.migrated_out;
 		args.cpu_faults = devmem.cpu_faults;
+		args.poisoned = devmem.poisoned;
 		args.bytes_copied = atomic64_read(&dev->copy.bytes_copied);
 		args.bytes_cleared = atomic64_read(&dev->copy.bytes_cleared);
 	}
@@ -430,6 +432,29 @@ static long dmirror_ioctl_perf(struct dmirror_ctx *ctx, void __user *arg)
 	return copy_to_user(arg, &args, sizeof(args)) ? -EFAULT : 0;
 }
 
+static long dmirror_ioctl_poison(struct dmirror_ctx *ctx, void __user *arg)
+{
+	struct dmirror_device *dev = ctx->dev;
+	struct hmm_dmirror_poison args;
+	int ret;
+
+	if (copy_from_user(&args, arg, sizeof(args)))
+		return -EFAULT;
+	if (!dmirror_range_valid(args.addr, args.length) ||
+	    args.length > DMIRROR_POISON_MAX || args.reserved ||
+	    args.flags & ~HMM_DMIRROR_POISON_OFFSET)
+		return -EINVAL;
+	if (dev->memory == HMM_DMIRROR_MEMORY_NONE)
+		return -EOPNOTSUPP;
+
+	ret = dmirror_memory_enter(dev);
+	if (ret)
+		return ret;
+	ret = dmirror_poison(ctx, &args);
+	dmirror_memory_leave(dev);
+	return copy_to_user(arg, &args, sizeof(args)) ? -EFAULT : ret;
+}
+
 static long dmirror_ioctl_inject(struct dmirror_ctx *ctx, void __user *arg)
 {
 	struct dmirror_device *dev = ctx->dev;
@@ -451,6 +476,7 @@ static long dmirror_ioctl_inject(struct dmirror_ctx *ctx, void __user *arg)
 	case HMM_DMIRROR_INJECT_COPY_ERROR:
 	case HMM_DMIRROR_INJECT_COPY_REFUSE:
 	case HMM_DMIRROR_INJECT_EVICT_KEEP:
+	case HMM_DMIRROR_INJECT_GONE:
 		if (args.value > max_value)
 			return -EINVAL;
 		if (dev->memory == HMM_DMIRROR_MEMORY_NONE)
@@ -500,6 +526,8 @@ static long dmirror_ioctl_dispatch(struct dmirror_ctx *ctx, unsigned int cmd,
 		return dmirror_ioctl_fault(ctx, arg);
 	case HMM_DMIRROR_PERF:
 		return dmirror_ioctl_perf(ctx, arg);
+	case HMM_DMIRROR_POISON:
+		return dmirror_ioctl_poison(ctx, arg);
 	default:
 		return -ENOTTY;
 	}

@@ -307,7 +307,7 @@ static struct page *pm_test_hold(struct kunit *test, struct test_device *device)
 
 	KUNIT_ASSERT_TRUE(test, hmm_devmem_enter(device->devmem,
 						 HMM_DEVMEM_LIVE, &idx));
-	KUNIT_ASSERT_EQ(test, 1, hmm_devmem_alloc_pages(device->devmem, 1,
+	KUNIT_ASSERT_EQ(test, 1, hmm_devmem_alloc_pages(device->devmem, NULL, 1,
 							&page, &err));
 	hmm_devmem_leave(device->devmem, idx);
 	return page;
