@@ -323,6 +323,31 @@ int dmirror_snapshot(struct dmirror *dev, const void *addr, size_t length,
 	return control(dev, HMM_DMIRROR_SNAPSHOT, &snapshot);
 }
 
+int dmirror_poison(struct dmirror *dev, const void *addr, size_t length,
+		   uint64_t *offset)
+{
+	struct hmm_dmirror_poison poison = {
+		.addr = address(addr),
+		.length = length,
+	};
+	int ret = control(dev, HMM_DMIRROR_POISON, &poison);
+
+	if (offset)
+		*offset = poison.offset;
+	return ret;
+}
+
+int dmirror_poison_offset(struct dmirror *dev, uint64_t offset, size_t length)
+{
+	struct hmm_dmirror_poison poison = {
+		.addr = offset,
+		.length = length,
+		.flags = HMM_DMIRROR_POISON_OFFSET,
+	};
+
+	return control(dev, HMM_DMIRROR_POISON, &poison);
+}
+
 int dmirror_stats(struct dmirror *dev, struct hmm_dmirror_stats *stats)
 {
 	return control(dev, HMM_DMIRROR_STATS, stats);

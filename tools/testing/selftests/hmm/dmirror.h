@@ -125,6 +125,16 @@ int dmirror_fault_many(struct dmirror *devs, unsigned int nr, const void *addr,
 int dmirror_snapshot(struct dmirror *dev, const void *addr, size_t length,
 		     unsigned char *pages);
 
+/*
+ * Declare whole pages lost that the device maps in its memory; @offset: where the
+ * first of them lies there, may be NULL.
+ */
+int dmirror_poison(struct dmirror *dev, const void *addr, size_t length,
+		   uint64_t *offset);
+
+/* The same for what lies at @offset in the device memory. */
+int dmirror_poison_offset(struct dmirror *dev, uint64_t offset, size_t length);
+
 /* Read the counters. */
 int dmirror_stats(struct dmirror *dev, struct hmm_dmirror_stats *stats);
 

@@ -406,7 +406,7 @@ TEST_F(ioctl, inject_members)
 	unsigned int what;
 
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, good,
-	    what = HMM_DMIRROR_INJECT_EVICT_KEEP + 1);
+	    what = HMM_DMIRROR_INJECT_GONE + 1);
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, good, what = ~0U);
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, good, value = 1);
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, delay, value = 10001);
