@@ -134,10 +134,25 @@ static struct hmm_devmem *hmm_devmem_create(const struct hmm_devmem_desc *desc)
 	return devmem;
 }
 
+/* A cgroup's limit was set below what it uses. */
+static int hmm_devmem_reclaim(struct dmem_cgroup_pool_state *pool, u64 size,
+			      void *priv)
+{
+	return hmm_evict_charged(priv, pool, size);
+}
+
+static const struct dmem_cgroup_ops hmm_devmem_dmem_ops = {
+	.reclaim = hmm_devmem_reclaim,
+};
+
 /* Let the dmem controller know the memory, by the driver's name for it. */
 static int hmm_devmem_register_region(struct hmm_devmem *devmem, u64 size)
 {
-	const struct dmem_cgroup_init init = { .size = size };
+	const struct dmem_cgroup_init init = {
+		.size = size,
+		.ops = &hmm_devmem_dmem_ops,
+		.reclaim_priv = devmem,
+	};
 	struct dmem_cgroup_region *region;
 
 	region = dmem_cgroup_register_region(&init, "hmm/%s",
@@ -324,6 +339,11 @@ EXPORT_SYMBOL_GPL(hmm_devmem_add_resource);
 int hmm_devmem_remove(struct hmm_devmem *devmem, unsigned int timeout_ms,
 		      struct hmm_devmem_evict_result *result)
 {
+	struct hmm_evict_control control = {
+		.nr_pages = ULONG_MAX,
+		.before = U64_MAX,
+		.worst = HMM_DEVMEM_DRAINING,
+	};
 	struct hmm_devmem_evict_result unwanted;
 	unsigned long lost;
 
@@ -331,9 +351,8 @@ int hmm_devmem_remove(struct hmm_devmem *devmem, unsigned int timeout_ms,
 		result = &unwanted;
 	hmm_devmem_set_state(devmem, HMM_DEVMEM_DRAINING);
 	hmm_pm_remove_devmem(devmem);
-	hmm_evict(devmem, ULONG_MAX, U64_MAX,
-		  jiffies + msecs_to_jiffies(timeout_ms), HMM_DEVMEM_DRAINING,
-		  result);
+	control.deadline = jiffies + msecs_to_jiffies(timeout_ms);
+	hmm_evict(devmem, &control, result);
 	hmm_devmem_set_state(devmem, HMM_DEVMEM_DETACHED);
 	/* The next device may have the same owner; what is left is not its. */
 	WRITE_ONCE(devmem->pgmap.owner, devmem);

@@ -67,6 +67,25 @@ static int hmm_devmem_try_charge(struct hmm_devmem *devmem, struct mm_struct *mm
 	return err == -EAGAIN ? -ENOSPC : -ENOMEM;
 }
 
+/* Is the page, which may be freed any time, charged to @pool or to one below? */
+bool hmm_devmem_charged_to(struct page *page,
+			   struct dmem_cgroup_pool_state *pool)
+{
+	struct folio *folio = page_folio(page);
+	struct hmm_devmem_charge *charge;
+	bool charged, hit_low;
+
+	/* A reference keeps the charge. */
+	if (!folio_try_get(folio))
+		return false;
+	charge = hmm_devmem_charge(folio);
+	charged = dmem_cgroup_state_evict_valuable(pool, charge ? charge->pool :
+						   folio->page.zone_device_data,
+						   true, &hit_low);
+	folio_put(folio);
+	return charged;
+}
+
 static void hmm_devmem_uncharge(struct hmm_devmem *devmem, struct folio *folio,
 				unsigned long nr)
 {

@@ -14,15 +14,16 @@
 
 #include "migrate.h"
 
+/* For the limit of a cgroup; whoever sets it tries again. */
+#define HMM_EVICT_CHARGED_WAIT	HZ
+
 /**
  * struct hmm_eviction - an eviction on its way
  * @devmem: device memory
  * @m: working memory
- * @deadline: in jiffies
+ * @control: what the caller wants
  * @removing: the memory is being removed: no veto, and no signal ends it
- * @worst: the last state of @devmem that is good enough
- * @before: only blocks that were not used since, by &hmm_devmem.clock
- * @round_before: the same for this round
+ * @round_before: &hmm_evict_control.before for this round
  * @last: block that was tried last in this round; NULL if none
  * @last_used: when it was used; 0 if none was tried
  * @passed_over: another eviction was at some block
@@ -32,10 +33,8 @@
 struct hmm_eviction {
 	struct hmm_devmem *devmem;
 	struct hmm_migration *m;
-	unsigned long deadline;
+	struct hmm_evict_control control;
 	bool removing;
-	enum hmm_devmem_state worst;
-	u64 before;
 	u64 round_before;
 	struct hmm_devmem_block *last;
 	u64 last_used;
@@ -160,7 +159,7 @@ static void hmm_evict_begin_round(struct hmm_eviction *e)
 	e->last = NULL;
 	e->last_used = 0;
 	e->passed_over = false;
-	e->round_before = min(e->before, hmm_devmem_clock(e->devmem));
+	e->round_before = min(e->control.before, hmm_devmem_clock(e->devmem));
 	e->round = (struct hmm_devmem_evict_result){};
 }
 
@@ -205,6 +204,20 @@ static void hmm_evict_split(struct page *page)
 		folio_unlock(folio);
 	}
 	folio_put(folio);
+}
+
+/* The next page from @index on to evict; @end if there is none before. */
+static unsigned long hmm_evict_next(const struct hmm_eviction *e,
+				    unsigned long index, unsigned long end)
+{
+	struct dmem_cgroup_pool_state *pool = e->control.pool;
+
+	do {
+		index = find_next_bit(e->devmem->resident, end, index);
+	} while (index < end && pool &&
+		 !hmm_devmem_charged_to(hmm_evict_page(e, index), pool) &&
+		 ++index);
+	return index;
 }
 
 /*
@@ -262,7 +275,7 @@ static int hmm_evict_step(struct hmm_eviction *e, unsigned long nr)
 /* Is it time to give up?  0, -ETIME or -EINTR. */
 static int hmm_evict_expired(const struct hmm_eviction *e)
 {
-	if (time_after(jiffies, e->deadline))
+	if (time_after(jiffies, e->control.deadline))
 		return -ETIME;
 	return !e->removing && fatal_signal_pending(current) ? -EINTR : 0;
 }
@@ -310,9 +323,9 @@ static int hmm_evict_part(struct hmm_eviction *e, unsigned long *index,
 	unsigned long nr = 0;
 	int idx, err = 0;
 
-	if (!hmm_devmem_enter(devmem, e->worst, &idx))
+	if (!hmm_devmem_enter(devmem, e->control.worst, &idx))
 		return -ENODEV;
-	*index = find_next_bit(devmem->resident, end, *index);
+	*index = hmm_evict_next(e, *index, end);
 	if (*index < end && hmm_evict_reserve_huge(e, *index)) {
 		*index = round_down(*index, HMM_DEVMEM_BLOCK_PAGES);
 		while (nr < HMM_DEVMEM_BLOCK_PAGES)
@@ -321,7 +334,7 @@ static int hmm_evict_part(struct hmm_eviction *e, unsigned long *index,
 	while (!e->m->huge && nr < wanted && *index < end &&
 	       nr < HMM_DEVMEM_BLOCK_PAGES) {
 		e->m->reserved[nr++] = hmm_evict_page(e, *index);
-		*index = find_next_bit(devmem->resident, end, *index + 1);
+		*index = hmm_evict_next(e, *index + 1, end);
 	}
 	if (nr)
 		err = hmm_evict_pages(e, nr);
@@ -340,7 +353,7 @@ static bool hmm_evict_allowed(struct hmm_eviction *e, unsigned long index)
 	if (e->removing || READ_ONCE(devmem->suspended) ||
 	    !devmem->desc.ops->may_evict)
 		return true;
-	if (hmm_devmem_enter(devmem, e->worst, &idx)) {
+	if (hmm_devmem_enter(devmem, e->control.worst, &idx)) {
 		allowed = devmem->desc.ops->may_evict(devmem,
 						      (u64)index << PAGE_SHIFT,
 						      HMM_DEVMEM_BLOCK_SIZE);
@@ -365,7 +378,7 @@ static int hmm_evict_block(struct hmm_eviction *e,
 
 	if (!hmm_evict_allowed(e, index))
 		index = end;
-	if (e->before != U64_MAX)
+	if (e->control.before != U64_MAX)
 		wanted = HMM_DEVMEM_BLOCK_PAGES;
 	while (index < end && wanted) {
 		unsigned long before = e->round.evicted;
@@ -445,16 +458,13 @@ void hmm_evict_free_spare(struct hmm_devmem *devmem)
 }
 
 static void hmm_evict_init(struct hmm_eviction *e, struct hmm_devmem *devmem,
-			   u64 before, unsigned long deadline,
-			   enum hmm_devmem_state worst,
+			   const struct hmm_evict_control *control,
 			   struct hmm_devmem_evict_result *result)
 {
 	*e = (struct hmm_eviction){
 		.devmem = devmem,
-		.before = before,
-		.deadline = deadline,
-		.worst = worst,
-		.removing = worst != HMM_DEVMEM_LIVE,
+		.control = *control,
+		.removing = control->worst != HMM_DEVMEM_LIVE,
 		.result = result,
 	};
 	hmm_evict_begin_round(e);
@@ -469,29 +479,24 @@ static void hmm_evict_init(struct hmm_eviction *e, struct hmm_devmem *devmem,
 /**
  * hmm_evict() - bring pages back to RAM, those that were used longest ago first
  * @devmem: device memory
- * @nr_pages: how many base pages; ULONG_MAX for all
- * @before: only what was not used since then, by hmm_devmem_clock(); U64_MAX for
- *	all, and then until nothing is in use
- * @deadline: in jiffies
- * @worst: the last state of @devmem that is good enough; one beyond
- *	%HMM_DEVMEM_LIVE stands for a removal
+ * @control: which and how many
  * @result: filled
  *
  * Goes round until enough is evicted, nothing is left, the driver keeps all that is
- * left, the time is over or, but for a removal, RAM has run out.  With @before more
- * than enough may be evicted, whole blocks.
+ * left, the time is over or, but for a removal, RAM has run out.  With
+ * &hmm_evict_control.before more than enough may be evicted, whole blocks.
  *
  * Context: process context, may sleep, no folio lock held.
  * Return: 0, or a negative errno as from hmm_devmem_evict().
  */
-int hmm_evict(struct hmm_devmem *devmem, unsigned long nr_pages, u64 before,
-	      unsigned long deadline, enum hmm_devmem_state worst,
+int hmm_evict(struct hmm_devmem *devmem, const struct hmm_evict_control *control,
 	      struct hmm_devmem_evict_result *result)
 {
+	unsigned long nr_pages = control->nr_pages;
 	struct hmm_eviction e;
 	int err = 0;
 
-	hmm_evict_init(&e, devmem, before, deadline, worst, result);
+	hmm_evict_init(&e, devmem, control, result);
 	while (nr_pages && hmm_devmem_nr_left(devmem) > 0) {
 		struct hmm_devmem_block *block = hmm_evict_take_block(&e);
 
@@ -505,8 +510,9 @@ int hmm_evict(struct hmm_devmem *devmem, unsigned long nr_pages, u64 before,
 				break;
 			err = hmm_evict_expired(&e);
 		} else {
-			/* All was used since. */
-			if (before != U64_MAX && !e.last_used)
+			/* All was used since, or is charged to others. */
+			if (control->pool ||
+			    (control->before != U64_MAX && !e.last_used))
 				break;
 			/* Whoever holds what is left needs time to let go. */
 			if (!e.round.evicted)
@@ -528,18 +534,44 @@ int hmm_evict(struct hmm_devmem *devmem, unsigned long nr_pages, u64 before,
 }
 
 /*
+ * Evict @size bytes of what is charged to @pool, as far as they can be moved now.
+ * Returns 0 if there was something, -ENOSPC if not, or another negative errno.
+ */
+int hmm_evict_charged(struct hmm_devmem *devmem,
+		      struct dmem_cgroup_pool_state *pool, u64 size)
+{
+	const struct hmm_evict_control control = {
+		.nr_pages = DIV_ROUND_UP(size, PAGE_SIZE),
+		.before = U64_MAX,
+		.deadline = jiffies + HMM_EVICT_CHARGED_WAIT,
+		.worst = HMM_DEVMEM_LIVE,
+		.pool = pool,
+	};
+	struct hmm_devmem_evict_result result;
+	int err = hmm_evict(devmem, &control, &result);
+
+	if (result.evicted)
+		return 0;
+	return !err || err == -ETIME || err == -EBUSY ? -ENOSPC : err;
+}
+
+/*
  * Evict so many pages for a migration, but none that was used since it began.
  * Returns 0 if there is some room now, or the errno of the migration.
  */
 int hmm_evict_for_room(struct hmm_devmem *devmem, unsigned long nr_pages,
 		       u64 before, unsigned int timeout_ms)
 {
+	const struct hmm_evict_control control = {
+		.nr_pages = nr_pages,
+		.before = before,
+		.deadline = jiffies + msecs_to_jiffies(timeout_ms),
+		.worst = HMM_DEVMEM_LIVE,
+	};
 	struct hmm_devmem_evict_result result;
 	int err;
 
-	err = hmm_evict(devmem, nr_pages, before,
-			jiffies + msecs_to_jiffies(timeout_ms),
-			HMM_DEVMEM_LIVE, &result);
+	err = hmm_evict(devmem, &control, &result);
 	/* Others may have made it meanwhile; a huge folio needs all of it. */
 	if (result.evicted ||
 	    hmm_devmem_nr_free(devmem) >= (nr_pages % HMM_PMD_PAGES ? 1 : nr_pages))
@@ -571,9 +603,14 @@ int hmm_devmem_evict(struct hmm_devmem *devmem, unsigned long nr_pages,
 		     unsigned int timeout_ms,
 		     struct hmm_devmem_evict_result *result)
 {
-	return hmm_evict(devmem, nr_pages, U64_MAX,
-			 jiffies + msecs_to_jiffies(timeout_ms),
-			 HMM_DEVMEM_LIVE, result);
+	const struct hmm_evict_control control = {
+		.nr_pages = nr_pages,
+		.before = U64_MAX,
+		.deadline = jiffies + msecs_to_jiffies(timeout_ms),
+		.worst = HMM_DEVMEM_LIVE,
+	};
+
+	return hmm_evict(devmem, &control, result);
 }
 EXPORT_SYMBOL_GPL(hmm_devmem_evict);
 
@@ -601,6 +638,11 @@ int hmm_devmem_evict_range(struct hmm_devmem *devmem, u64 offset, u64 size,
 			   unsigned int timeout_ms,
 			   struct hmm_devmem_evict_result *result)
 {
+	const struct hmm_evict_control control = {
+		.before = U64_MAX,
+		.deadline = jiffies + msecs_to_jiffies(timeout_ms),
+		.worst = HMM_DEVMEM_LIVE,
+	};
 	u64 total = (u64)hmm_devmem_nr_pages(devmem) << PAGE_SHIFT;
 	unsigned long first, end, index;
 	struct hmm_eviction e;
@@ -612,9 +654,7 @@ int hmm_devmem_evict_range(struct hmm_devmem *devmem, u64 offset, u64 size,
 		return -EINVAL;
 	first = offset >> PAGE_SHIFT;
 	end = (offset + size) >> PAGE_SHIFT;
-	hmm_evict_init(&e, devmem, U64_MAX,
-		       jiffies + msecs_to_jiffies(timeout_ms), HMM_DEVMEM_LIVE,
-		       result);
+	hmm_evict_init(&e, devmem, &control, result);
 	for (;;) {
 		for (index = first; index < end && !err; ) {
 			err = hmm_evict_part(&e, &index, end, ULONG_MAX);

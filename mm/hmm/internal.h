@@ -29,6 +29,7 @@
 #include <linux/srcu.h>
 #include <linux/workqueue.h>
 
+struct dmem_cgroup_pool_state;
 struct dmem_cgroup_region;
 struct gen_pool;
 struct hmm_migration;
@@ -193,18 +194,39 @@ void hmm_devmem_free_pages(struct page **pages, unsigned int nr);
 struct folio *hmm_devmem_alloc_huge(struct hmm_devmem *devmem,
 				    struct mm_struct *mm, int *err);
 int hmm_devmem_split(struct page *page);
+bool hmm_devmem_charged_to(struct page *page,
+			   struct dmem_cgroup_pool_state *pool);
 void hmm_devmem_folio_split(struct folio *head, struct folio *tail);
 void hmm_devmem_folio_free(struct folio *folio);
 
 /* migrate_to_ram.c */
 vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf);
 
+/**
+ * struct hmm_evict_control - what to evict, and for how long
+ * @nr_pages: how many base pages; ULONG_MAX for all
+ * @before: only what was not used since then, by hmm_devmem_clock(); U64_MAX for
+ *	all, and then until nothing is in use
+ * @deadline: in jiffies
+ * @worst: the last state of the memory that is good enough; one beyond
+ *	%HMM_DEVMEM_LIVE stands for a removal
+ * @pool: only what is charged to it or below; then one round has to do.  NULL: all
+ */
+struct hmm_evict_control {
+	unsigned long nr_pages;
+	u64 before;
+	unsigned long deadline;
+	enum hmm_devmem_state worst;
+	struct dmem_cgroup_pool_state *pool;
+};
+
 /* evict.c */
 int hmm_evict_alloc_spare(struct hmm_devmem *devmem);
 void hmm_evict_free_spare(struct hmm_devmem *devmem);
-int hmm_evict(struct hmm_devmem *devmem, unsigned long nr_pages, u64 before,
-	      unsigned long deadline, enum hmm_devmem_state worst,
+int hmm_evict(struct hmm_devmem *devmem, const struct hmm_evict_control *control,
 	      struct hmm_devmem_evict_result *result);
+int hmm_evict_charged(struct hmm_devmem *devmem,
+		      struct dmem_cgroup_pool_state *pool, u64 size);
 int hmm_evict_for_room(struct hmm_devmem *devmem, unsigned long nr_pages,
 		       u64 before, unsigned int timeout_ms);
 u64 hmm_devmem_clock(struct hmm_devmem *devmem);

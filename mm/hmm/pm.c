@@ -93,14 +93,18 @@ static struct hmm_devmem *hmm_pm_next(struct hmm_devmem *devmem)
 static int hmm_pm_evict(struct hmm_devmem *devmem)
 {
 	const unsigned long stall = msecs_to_jiffies(HMM_PM_STALL_MS);
+	struct hmm_evict_control control = {
+		.nr_pages = ULONG_MAX,
+		.before = U64_MAX,
+		.worst = HMM_DEVMEM_LIVE,
+	};
 	struct hmm_devmem_evict_result result;
 	unsigned long give_up = jiffies + stall;
 	int err;
 
 	do {
-		err = hmm_evict(devmem, ULONG_MAX, U64_MAX,
-				jiffies + msecs_to_jiffies(HMM_PM_SLICE_MS),
-				HMM_DEVMEM_LIVE, &result);
+		control.deadline = jiffies + msecs_to_jiffies(HMM_PM_SLICE_MS);
+		err = hmm_evict(devmem, &control, &result);
 		if (READ_ONCE(devmem->state) != HMM_DEVMEM_LIVE)
 			return 0;
 		if (result.evicted)

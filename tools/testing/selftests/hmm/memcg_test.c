@@ -7,6 +7,8 @@
 #define _GNU_SOURCE
 #include <sys/mount.h>
 
+#include <sched.h>
+
 #include "dmirror_test.h"
 
 #define LIMIT		(6 * MIB)
@@ -249,6 +251,108 @@ TEST_F(dmem, limit)
 	ASSERT_EQ(0, munmap(data, DMEM_LIMIT));
 	ASSERT_EQ(0, dmirror_info(&self->dev, &info));
 	EXPECT_EQ(0, info.memory_used);
+}
+
+static int set_limit(struct _test_data_dmem *self, size_t limit)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "%s%zu", self->region, limit);
+	return write_control(self->group.path, "dmem.max", text);
+}
+
+/* A limit below what is used: the group's own pages go to RAM, huge ones, too. */
+TEST_F(dmem, lower_limit)
+{
+	char *data = map_pages(DMEM_LIMIT / page_size());
+	struct hmm_dmirror_migrate result;
+	struct hmm_dmirror_info info;
+	int ready[2], done[2];
+	pid_t child;
+	char byte;
+
+	ASSERT_NE(NULL, data);
+	ASSERT_EQ(0, pipe(ready));
+	ASSERT_EQ(0, pipe(done));
+	fill(data, DMEM_LIMIT, 3);
+	ASSERT_EQ(0, migrate(&self->dev, data, DMEM_LIMIT,
+			     HMM_DMIRROR_TO_DEVICE, &result));
+	ASSERT_EQ(0, set_limit(self, 4 * HUGE));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		char *area = map_huge(3 * HUGE);
+		struct dmirror own;
+
+		if (!area || madvise(area, HUGE, MADV_NOHUGEPAGE) ||
+		    write_control(self->group.path, "cgroup.procs", "0") ||
+		    dmirror_open(&own, self->dev.number))
+			_exit(10);
+		fill(area, 3 * HUGE, 1);
+		if (migrate(&own, area, 3 * HUGE, HMM_DMIRROR_TO_DEVICE,
+			    &result) || CHARGED(self) != 3 * HUGE)
+			_exit(11);
+		if (write(ready[1], "", 1) != 1 || read(done[0], &byte, 1) != 1)
+			_exit(12);
+		_exit(differences(area, 3 * HUGE, 1) ? 13 : 0);
+	}
+	ASSERT_EQ(1, read(ready[0], &byte, 1));
+	ASSERT_EQ(0, set_limit(self, HUGE / 2));
+	EXPECT_GE(HUGE / 2, CHARGED(self));
+	/* Others have not lost any. */
+	ASSERT_EQ(0, dmirror_info(&self->dev, &info));
+	EXPECT_LE(DMEM_LIMIT, info.memory_used);
+	ASSERT_EQ(1, write(done[1], "", 1));
+	EXPECT_EQ(0, child_status(child));
+	EXPECT_EQ(0, CHARGED(self));
+	EXPECT_EQ(0, differences(data, DMEM_LIMIT, 3));
+}
+
+struct worker {
+	struct _test_data_dmem *self;
+	char *data;
+	struct hmm_dmirror_migrate result;
+	int ret;
+	long charged;
+};
+
+/* Another process with the same address space. */
+static int migrate_as_worker(void *arg)
+{
+	struct worker *worker = arg;
+	struct _test_data_dmem *self = worker->self;
+
+	if (write_control(self->group.path, "cgroup.procs", "0"))
+		return 1;
+	worker->ret = migrate(&self->dev, worker->data, 2 * DMEM_LIMIT,
+			      HMM_DMIRROR_TO_DEVICE, &worker->result);
+	worker->charged = CHARGED(self);
+	return 0;
+}
+
+/* Memory is charged to whom it belongs, whoever moves it. */
+TEST_F(dmem, owner)
+{
+	struct worker worker = { .self = self };
+	size_t stack = 64 * KIB;
+	char *top = (char *)malloc(stack) + stack;
+	pid_t child;
+
+	worker.data = map_pages(2 * DMEM_LIMIT / page_size());
+	ASSERT_NE(NULL, worker.data);
+	fill(worker.data, 2 * DMEM_LIMIT, 1);
+	child = clone(migrate_as_worker, top, CLONE_VM | SIGCHLD, &worker);
+	ASSERT_LE(0, child);
+	ASSERT_EQ(0, child_status(child));
+	if (getenv("HMM_UNMODIFIED_KERNEL")) {
+		EXPECT_EQ(-ENOSPC, worker.ret);
+		EXPECT_EQ(DMEM_LIMIT, worker.charged);
+	} else {
+		EXPECT_EQ(0, worker.ret);
+		EXPECT_EQ(2 * DMEM_LIMIT / page_size(), worker.result.moved);
+		EXPECT_EQ(0, worker.charged);
+	}
+	EXPECT_EQ(0, differences(worker.data, 2 * DMEM_LIMIT, 1));
 }
 
 TEST_HARNESS_MAIN
