@@ -2,12 +2,11 @@
 /*
  * Device page faults of a process with a memory limit: what they bring in is
  * charged to the process, and what exceeds the limit goes to swap and comes back.
- * Device memory with a limit of its own: who migrates is charged.
+ * Device memory with a limit of its own: whose memory it is, is charged.
  */
 #define _GNU_SOURCE
-#include <sys/mount.h>
-
 #include <sched.h>
+#include <sys/mount.h>
 
 #include "dmirror_test.h"
 
