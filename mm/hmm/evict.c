@@ -12,7 +12,7 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
-#include "migrate.h"
+#include "evict.h"
 
 /* For the limit of a cgroup; whoever sets it tries again. */
 #define HMM_EVICT_CHARGED_WAIT	HZ
@@ -48,54 +48,6 @@ static unsigned long hmm_block_index(const struct hmm_devmem *devmem,
 {
 	return (block - devmem->blocks) * HMM_DEVMEM_BLOCK_PAGES;
 }
-
-/* Page @index is in use: its block is the youngest now. */
-void hmm_devmem_touch_index(struct hmm_devmem *devmem, unsigned long index)
-{
-	struct hmm_devmem_block *block =
-		&devmem->blocks[index / HMM_DEVMEM_BLOCK_PAGES];
-
-	guard(spinlock_irqsave)(&devmem->lru_lock);
-	block->used = ++devmem->clock;
-	list_move_tail(&block->lru, &devmem->lru);
-}
-
-/* What is used from now on has a later time. */
-u64 hmm_devmem_clock(struct hmm_devmem *devmem)
-{
-	guard(spinlock_irqsave)(&devmem->lru_lock);
-	return devmem->clock;
-}
-
-/**
- * hmm_devmem_touch() - report that the device has used pages
- * @devmem: device memory
- * @pfn: page frame number of a page in it
- * @nr_pages: base pages from there on
- *
- * Eviction takes what was migrated in or touched longest ago first, in blocks of
- * 2 MiB.
- *
- * Context: any.
- */
-void hmm_devmem_touch(struct hmm_devmem *devmem, unsigned long pfn,
-		      unsigned long nr_pages)
-{
-	unsigned long index = pfn - PHYS_PFN(devmem->pgmap.range.start);
-	unsigned long total = hmm_devmem_nr_pages(devmem), end, next;
-
-	if (index >= total)
-		return;
-	end = index + min(nr_pages, total - index);
-	for (; index < end; index = next) {
-		next = round_down(index, HMM_DEVMEM_BLOCK_PAGES) +
-		       HMM_DEVMEM_BLOCK_PAGES;
-		/* What holds nothing is no victim.  Blocks are whole. */
-		if (find_next_bit(devmem->resident, next, index) < next)
-			hmm_devmem_touch_index(devmem, index);
-	}
-}
-EXPORT_SYMBOL_GPL(hmm_devmem_touch);
 
 /* Where to look on: after the block tried last, if it was not used since. */
 static struct list_head *hmm_evict_cursor(const struct hmm_eviction *e)
@@ -165,7 +117,7 @@ static void hmm_evict_begin_round(struct hmm_eviction *e)
 
 /* Tell why pages of a step stayed; @chosen of them had a destination. */
 static void hmm_evict_count(struct hmm_eviction *e, unsigned long nr,
-			    unsigned long chosen, unsigned long no_ram,
+			    unsigned long chosen, unsigned long no_dst, int err,
 			    int copy_err, unsigned long moved)
 {
 	unsigned long copied = 0, i;
@@ -173,13 +125,16 @@ static void hmm_evict_count(struct hmm_eviction *e, unsigned long nr,
 	for (i = 0; i < nr; i++)
 		copied += hmm_migration_dst_pages(e->m, i);
 	e->round.evicted += moved;
-	e->round.no_ram += no_ram;
+	if (err == -ENOSPC)
+		e->round.no_room += no_dst;
+	else
+		e->round.no_ram += no_dst;
 	if (copy_err == -ENOMEM)
 		e->round.no_ram += chosen - copied;
 	else
 		e->round.failed += chosen - copied;
 	/* Not collected, held, or refused by the core after the copy. */
-	e->round.busy += nr - chosen - no_ram + copied - moved;
+	e->round.busy += nr - chosen - no_dst + copied - moved;
 	atomic64_add(moved, &e->devmem->evicted);
 }
 
@@ -222,10 +177,13 @@ static unsigned long hmm_evict_next(const struct hmm_eviction *e,
 
 /*
  * Is page @index part of a huge folio that can be evicted as one?  If there is no
- * huge page for it in RAM it is split; the core could not, without a VMA.
+ * huge page to take its place it is split; the core could not, without a VMA.  @err:
+ * the target has no room for its pages either, it stays.
  */
-static bool hmm_evict_reserve_huge(struct hmm_eviction *e, unsigned long index)
+static bool hmm_evict_reserve_huge(struct hmm_eviction *e, unsigned long index,
+				   int *err)
 {
+	struct folio *huge;
 	struct page *page;
 
 	if (!hmm_devmem_huge_ok(e->devmem))
@@ -234,37 +192,55 @@ static bool hmm_evict_reserve_huge(struct hmm_eviction *e, unsigned long index)
 	page = hmm_evict_page(e, round_down(index, HMM_DEVMEM_BLOCK_PAGES));
 	if (!folio_test_large(page_folio(page)))
 		return false;
-	e->m->huge = folio_alloc(HMM_GFP_HUGE, HMM_PMD_ORDER);
-	if (!e->m->huge)
+	if (e->control.target) {
+		huge = hmm_evict_target_take_huge(e->control.target, &e->round, err);
+	} else {
+		huge = folio_alloc(HMM_GFP_HUGE, HMM_PMD_ORDER);
+		e->m->huge = huge;
+	}
+	if (!huge && !*err)
 		hmm_evict_split(page);
-	return e->m->huge;
+	return huge;
 }
 
 /* One step: the page frames in @m->src, whoever maps them. */
 static int hmm_evict_step(struct hmm_eviction *e, unsigned long nr)
 {
-	unsigned long chosen = 0, no_ram = 0, moved, i;
+	unsigned long chosen = 0, no_dst = 0, moved, i;
+	struct hmm_evict_target *target = e->control.target;
 	struct hmm_migration *m = e->m;
-	int err, copy_err;
+	int err = 0, copy_err;
 
 	memset(m->dst, 0, nr * sizeof(*m->dst));
+	if (target && !hmm_evict_target_take(target, nr, &e->round, &err))
+		return err;
 	migrate_device_pfns(m->src, nr);
 
-	err = hmm_migrate_choose_ram(m, nr, NULL);
+	if (target)
+		hmm_evict_target_choose(target, m, nr);
+	else
+		err = hmm_migrate_choose_ram(m, nr, NULL);
 	for (i = 0; i < nr; i++) {
 		if (m->dst[i]) {
 			chosen += hmm_migration_dst_pages(m, i);
-			no_ram = 0;
+			no_dst = 0;
 		} else if (err && (m->src[i] & MIGRATE_PFN_MIGRATE)) {
-			no_ram++;
+			no_dst++;
 		}
 	}
-	copy_err = hmm_migrate_fill_ram(m, nr);
+	if (target)
+		copy_err = hmm_evict_target_fill(target, e->devmem, m, nr);
+	else
+		copy_err = hmm_migrate_fill_ram(m, nr);
 
 	migrate_device_pages(m->src, m->dst, nr);
 	moved = hmm_migrate_book_ram(m, nr);
-	hmm_evict_count(e, nr, chosen, no_ram, copy_err, moved);
+	if (target)
+		hmm_evict_target_book(target, m, nr);
+	hmm_evict_count(e, nr, chosen, no_dst, err, copy_err, moved);
 	migrate_device_finalize(m->src, m->dst, nr);
+	if (target)
+		hmm_evict_target_release(target);
 	if (m->huge) {
 		folio_put(m->huge);
 		m->huge = NULL;
@@ -280,7 +256,7 @@ static int hmm_evict_expired(const struct hmm_eviction *e)
 	return !e->removing && fatal_signal_pending(current) ? -EINTR : 0;
 }
 
-/* Evict the @nr pages in @m->reserved.  Returns 0, -ENOMEM or -EIO. */
+/* Evict the @nr pages in @m->reserved.  Returns 0, -ENOMEM, -ENOSPC or -EIO. */
 static int hmm_evict_pages(struct hmm_eviction *e, unsigned long nr)
 {
 	struct hmm_devmem_evict_result before = e->round;
@@ -305,7 +281,7 @@ static int hmm_evict_pages(struct hmm_eviction *e, unsigned long nr)
 			continue;
 		m->src[0] = page_to_pfn(m->reserved[i]);
 		err = hmm_evict_step(e, 1);
-		if (err == -ENOMEM || hmm_evict_expired(e))
+		if (err == -ENOMEM || err == -ENOSPC || hmm_evict_expired(e))
 			break;
 	}
 	return err;
@@ -314,30 +290,38 @@ static int hmm_evict_pages(struct hmm_eviction *e, unsigned long nr)
 /*
  * Evict at most @wanted pages from *@index on, at most a block; *@index is how far
  * it came, @end if no page is left before that.  A huge folio goes as a whole.
- * Returns 0, -ENODEV, -ENOMEM, or -EIO if some could not be copied.
+ * Returns 0, -ENODEV, -EAGAIN, -ENOMEM, -ENOSPC, or -EIO if some could not be copied.
  */
 static int hmm_evict_part(struct hmm_eviction *e, unsigned long *index,
 			  unsigned long end, unsigned long wanted)
 {
 	struct hmm_devmem *devmem = e->devmem;
 	unsigned long nr = 0;
-	int idx, err = 0;
+	bool huge = false;
+	int idx, err;
 
 	if (!hmm_devmem_enter(devmem, e->control.worst, &idx))
 		return -ENODEV;
+	err = hmm_evict_target_enter(e->control.target);
+	if (err)
+		goto leave;
 	*index = hmm_evict_next(e, *index, end);
-	if (*index < end && hmm_evict_reserve_huge(e, *index)) {
+	if (*index < end)
+		huge = hmm_evict_reserve_huge(e, *index, &err);
+	if (huge) {
 		*index = round_down(*index, HMM_DEVMEM_BLOCK_PAGES);
 		while (nr < HMM_DEVMEM_BLOCK_PAGES)
 			e->m->reserved[nr++] = hmm_evict_page(e, (*index)++);
 	}
-	while (!e->m->huge && nr < wanted && *index < end &&
+	while (!huge && !err && nr < wanted && *index < end &&
 	       nr < HMM_DEVMEM_BLOCK_PAGES) {
 		e->m->reserved[nr++] = hmm_evict_page(e, *index);
 		*index = hmm_evict_next(e, *index + 1, end);
 	}
 	if (nr)
 		err = hmm_evict_pages(e, nr);
+	hmm_evict_target_leave(e->control.target);
+leave:
 	hmm_devmem_leave(devmem, idx);
 	return err;
 }
@@ -386,8 +370,7 @@ static int hmm_evict_block(struct hmm_eviction *e,
 		err = hmm_evict_part(e, &index, end, wanted);
 		wanted -= min(wanted, e->round.evicted - before);
 		/* A page that cannot be copied is passed over. */
-		if (err == -ENODEV || err == -ENOMEM ||
-		    (err && hmm_evict_expired(e)))
+		if (err && (err != -EIO || hmm_evict_expired(e)))
 			break;
 	}
 	hmm_evict_put_block(e, block, !err && index < end);
@@ -399,7 +382,8 @@ static void hmm_evict_count_untried(struct hmm_eviction *e, unsigned long first,
 				    unsigned long end)
 {
 	unsigned long stayed = e->round.kept + e->round.busy +
-			       e->round.no_ram + e->round.failed;
+			       e->round.no_ram + e->round.no_room +
+			       e->round.failed;
 	unsigned long left = 0;
 
 	for_each_set_bit_from(first, e->devmem->resident, end)
@@ -412,7 +396,8 @@ static void hmm_evict_count_untried(struct hmm_eviction *e, unsigned long first,
 static bool hmm_evict_all_kept(const struct hmm_eviction *e)
 {
 	return e->round.kept && !e->passed_over && !e->round.evicted &&
-	       !e->round.busy && !e->round.no_ram && !e->round.failed;
+	       !e->round.busy && !e->round.no_ram && !e->round.no_room &&
+	       !e->round.failed;
 }
 
 /* The round is over: it says what stayed. */
@@ -477,17 +462,18 @@ static void hmm_evict_init(struct hmm_eviction *e, struct hmm_devmem *devmem,
 }
 
 /**
- * hmm_evict() - bring pages back to RAM, those that were used longest ago first
+ * hmm_evict() - evict pages, those that were used longest ago first
  * @devmem: device memory
  * @control: which and how many
  * @result: filled
  *
  * Goes round until enough is evicted, nothing is left, the driver keeps all that is
- * left, the time is over or, but for a removal, RAM has run out.  With
- * &hmm_evict_control.before more than enough may be evicted, whole blocks.
+ * left, the time is over or, but for a removal, RAM or the target has run out.
+ * With &hmm_evict_control.before more than enough may be evicted, whole blocks.
  *
  * Context: process context, may sleep, no folio lock held.
- * Return: 0, or a negative errno as from hmm_devmem_evict().
+ * Return: 0, or a negative errno as from hmm_devmem_evict() or
+ * hmm_devmem_evict_to().
  */
 int hmm_evict(struct hmm_devmem *devmem, const struct hmm_evict_control *control,
 	      struct hmm_devmem_evict_result *result)
@@ -503,7 +489,7 @@ int hmm_evict(struct hmm_devmem *devmem, const struct hmm_evict_control *control
 		if (block) {
 			err = hmm_evict_block(&e, block, nr_pages -
 					      result->evicted - e.round.evicted);
-			if (err == -ENODEV || (err == -ENOMEM && !e.removing))
+			if (err && err != -EIO && !(err == -ENOMEM && e.removing))
 				break;
 			err = 0;
 			if (result->evicted + e.round.evicted >= nr_pages)

@@ -4,7 +4,8 @@
  *
  *   mmap_lock
  *     driver's address-space lock, dma_resv
- *       hmm_devmem.srcu (read side; for a CPU fault inside the folio locks)
+ *       hmm_devmem.srcu (read side; for a CPU fault inside the folio locks; of
+ *       two devmems in any order)
  *         folio locks (taken by trylock inside migration)
  *           fs_reclaim
  *             mmu_notifier_invalidate_range_start
@@ -32,6 +33,7 @@
 struct dmem_cgroup_pool_state;
 struct dmem_cgroup_region;
 struct gen_pool;
+struct hmm_evict_target;
 struct hmm_migration;
 struct notifier_block;
 
@@ -211,6 +213,7 @@ vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf);
  * @worst: the last state of the memory that is good enough; one beyond
  *	%HMM_DEVMEM_LIVE stands for a removal
  * @pool: only what is charged to it or below; then one round has to do.  NULL: all
+ * @target: where to; NULL: RAM
  */
 struct hmm_evict_control {
 	unsigned long nr_pages;
@@ -218,6 +221,7 @@ struct hmm_evict_control {
 	unsigned long deadline;
 	enum hmm_devmem_state worst;
 	struct dmem_cgroup_pool_state *pool;
+	struct hmm_evict_target *target;
 };
 
 /* evict.c */
@@ -229,6 +233,8 @@ int hmm_evict_charged(struct hmm_devmem *devmem,
 		      struct dmem_cgroup_pool_state *pool, u64 size);
 int hmm_evict_for_room(struct hmm_devmem *devmem, unsigned long nr_pages,
 		       u64 before, unsigned int timeout_ms);
+
+/* lru.c */
 u64 hmm_devmem_clock(struct hmm_devmem *devmem);
 void hmm_devmem_touch_index(struct hmm_devmem *devmem, unsigned long index);
 

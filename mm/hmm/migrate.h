@@ -92,6 +92,11 @@ void hmm_batch_init(struct hmm_devmem_batch *batch,
 int hmm_batch_wait(struct hmm_devmem_batch *batch, int err);
 
 /* migrate_to_device.c */
+void hmm_migrate_set_dst(struct hmm_migration *m, unsigned long i,
+			 struct page *dst, unsigned int order);
+void hmm_migrate_book_device(struct hmm_devmem *devmem, struct hmm_migration *m,
+			     unsigned long npages, unsigned long *moved,
+			     unsigned long *filled);
 int hmm_migrate_step_to_device(struct hmm_devmem *devmem,
 			       struct hmm_migration *m,
 			       struct migrate_vma *args,
@@ -99,6 +104,7 @@ int hmm_migrate_step_to_device(struct hmm_devmem *devmem,
 			       unsigned long *missing);
 
 /* migrate_to_ram.c */
+bool hmm_migrate_src_ok(struct folio *src, struct folio *fault_folio);
 int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
 			   const struct migrate_vma *args);
 int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages);

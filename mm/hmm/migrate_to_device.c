@@ -18,8 +18,9 @@ static bool hmm_migrate_src_movable(const struct folio *folio)
 	return folio_test_anon(folio) && !folio_test_ksm(folio);
 }
 
-static void hmm_migrate_set_dst(struct hmm_migration *m, unsigned long i,
-				struct page *dst, unsigned int order)
+/* Choose a destination for entry @i, and what is to be copied or cleared for it. */
+void hmm_migrate_set_dst(struct hmm_migration *m, unsigned long i,
+			 struct page *dst, unsigned int order)
 {
 	struct page *src = hmm_migration_src(m, i);
 	struct hmm_devmem_copy entry = {
@@ -198,10 +199,9 @@ static int hmm_migrate_fill_device(struct hmm_devmem *devmem,
 }
 
 /* Note that the committed pages are the device's; their blocks are in use. */
-static void hmm_migrate_book_device(struct hmm_devmem *devmem,
-				    struct hmm_migration *m,
-				    unsigned long npages, unsigned long *moved,
-				    unsigned long *filled)
+void hmm_migrate_book_device(struct hmm_devmem *devmem, struct hmm_migration *m,
+			     unsigned long npages, unsigned long *moved,
+			     unsigned long *filled)
 {
 	unsigned long i, last_block = ULONG_MAX;
 

@@ -20,7 +20,7 @@
  * would refuse that one later, but only if it is held then, too, and it may be
  * written until it is let go.
  */
-static bool hmm_migrate_src_ok(struct folio *src, struct folio *fault_folio)
+bool hmm_migrate_src_ok(struct folio *src, struct folio *fault_folio)
 {
 	struct hmm_devmem *devmem = hmm_devmem_from_folio(src);
 
@@ -169,7 +169,7 @@ int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages)
 	return ret;
 }
 
-/* Book what was committed, for the caller and for each devmem. */
+/* Book what left device memory, for the caller and for each devmem. */
 unsigned long hmm_migrate_book_ram(struct hmm_migration *m,
 				   unsigned long npages)
 {

@@ -74,7 +74,7 @@ struct hmm_devmem_ops {
 	int (*clear)(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
 	/**
 	 * @may_evict: optional.  May the pages among @size bytes from @offset
-	 * be brought back to RAM to make room?  Not asked when the memory is
+	 * leave, to make room or because the driver evicts?  Not asked when the memory is
 	 * removed or about to lose power.
 	 *
 	 * Context: process context, no lock of the toolbox or of mm held; may
@@ -115,8 +115,8 @@ struct hmm_devmem_desc {
  * @used: base pages in use now
  * @huge: those among them in huge folios, of PMD order; the others are single
  * @peak: the most that @used has been
- * @migrated_in: base pages moved or filled in from RAM
- * @migrated_out: base pages brought back to RAM, for any reason
+ * @migrated_in: base pages moved in from RAM or from another devmem, or filled
+ * @migrated_out: base pages that left for RAM or for another devmem, for any reason
  * @evicted: those among them that were evicted, at the driver's request, to make
  *	room, for the removal or for a sleep state
  * @failed: base pages that the device failed to copy or to clear, each time
@@ -155,10 +155,11 @@ struct hmm_devmem_performance {
 
 /**
  * struct hmm_devmem_evict_result - what an eviction did, in base pages
- * @evicted: brought back to RAM
+ * @evicted: brought back to RAM, or to the target
  * @kept: stayed because the may_evict operation said so
  * @busy: stayed because somebody holds them or they are on the move
  * @no_ram: stayed because RAM ran out
+ * @no_room: stayed because the target has no room, see hmm_devmem_evict_to()
  * @failed: stayed because the device failed to copy them, or because they are
  *	poisoned and in use
  * @untried: stayed because the eviction ended before it came to them in its last
@@ -172,6 +173,7 @@ struct hmm_devmem_evict_result {
 	unsigned long kept;
 	unsigned long busy;
 	unsigned long no_ram;
+	unsigned long no_room;
 	unsigned long failed;
 	unsigned long untried;
 };
@@ -187,6 +189,9 @@ int hmm_devmem_evict(struct hmm_devmem *devmem, unsigned long nr_pages,
 int hmm_devmem_evict_range(struct hmm_devmem *devmem, u64 offset, u64 size,
 			   unsigned int timeout_ms,
 			   struct hmm_devmem_evict_result *result);
+int hmm_devmem_evict_to(struct hmm_devmem *devmem, struct hmm_devmem *target,
+			unsigned long nr_pages, unsigned int timeout_ms,
+			struct hmm_devmem_evict_result *result);
 int hmm_devmem_memory_failure(struct hmm_devmem *devmem, u64 offset, u64 size);
 void hmm_devmem_touch(struct hmm_devmem *devmem, unsigned long pfn,
 		      unsigned long nr_pages);

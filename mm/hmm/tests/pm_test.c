@@ -299,6 +299,38 @@ static void pm_test_copy_fails(struct kunit *test)
 	pm_test_aborted(test, -EREMOTEIO, -EIO);
 }
 
+/* Nor does an eviction move anything there before the system is awake again. */
+static void pm_test_evict_to(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	struct test_device *awake = test_device_create_another(test);
+	struct hmm_devmem_evict_result result;
+	unsigned long addr;
+
+	pm_test_add_memory(test, device, true);
+	test_device_add_memory(test, awake);
+	addr = pm_test_fill(test, 1);
+	pm_test_move_in(test, awake, addr);
+	KUNIT_EXPECT_EQ(test, 0, pm_test_notify(PM_SUSPEND_PREPARE));
+	KUNIT_EXPECT_EQ(test, -EAGAIN,
+			hmm_devmem_evict_to(awake->devmem, device->devmem,
+					    ULONG_MAX, TEST_TIMEOUT_MS,
+					    &result));
+	KUNIT_EXPECT_EQ(test, 0, result.evicted);
+	KUNIT_EXPECT_EQ(test, NR, result.untried);
+	KUNIT_EXPECT_EQ(test, NR, test_device_used(awake));
+	KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
+
+	KUNIT_EXPECT_EQ(test, 0, pm_test_notify(PM_POST_SUSPEND));
+	KUNIT_EXPECT_EQ(test, 0,
+			hmm_devmem_evict_to(awake->devmem, device->devmem,
+					    ULONG_MAX, TEST_TIMEOUT_MS,
+					    &result));
+	KUNIT_EXPECT_EQ(test, NR, result.evicted);
+	KUNIT_EXPECT_EQ(test, NR, test_device_used(device));
+	pm_test_verify(test, addr, 1);
+}
+
 /* A page that somebody holds. */
 static struct page *pm_test_hold(struct kunit *test, struct test_device *device)
 {
@@ -404,6 +436,7 @@ static struct kunit_case pm_test_cases[] = {
 	KUNIT_CASE(pm_test_nested),
 	KUNIT_CASE(pm_test_no_ram),
 	KUNIT_CASE(pm_test_copy_fails),
+	KUNIT_CASE(pm_test_evict_to),
 	KUNIT_CASE(pm_test_busy),
 	KUNIT_CASE(pm_test_killed),
 	KUNIT_CASE(pm_test_removed_meanwhile),
