@@ -4,7 +4,8 @@
  *
  * Lock order, outermost first:
  *
- *   dmirror_device.ctx_lock, dmirror_device.memory_lock (never both)
+ *   dmirror_device.ctx_lock, dmirror_device.memory_lock (never both; that of a
+ *   second device is only tried)
  *     mmap_lock, folio locks, fs_reclaim, mmu notifier	(mm)
  *       mirror update lock		(toolbox, around map and invalidate)
  *         dmirror_engine.lock		(an access in flight)

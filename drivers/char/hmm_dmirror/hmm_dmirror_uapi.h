@@ -219,25 +219,32 @@ struct hmm_dmirror_migrate {
 
 /**
  * struct hmm_dmirror_evict - HMM_DMIRROR_EVICT, empty device memory
- * @nr_pages: in, pages to bring back to RAM, of any process; ~0 for all; with
- *	HMM_DMIRROR_EVICT_RANGE: pages of device memory to empty
+ * @nr_pages: in, pages to bring back to RAM or to move to @target, of any process; ~0
+ *	for all; with HMM_DMIRROR_EVICT_RANGE: pages of device memory to empty
  * @timeout_ms: in, give up after so many milliseconds, at most 60000
- * @flags: in, HMM_DMIRROR_EVICT_*
+ * @flags: in, at most one of HMM_DMIRROR_EVICT_*
  * @offset: in, with HMM_DMIRROR_EVICT_RANGE: where in the device memory, in bytes,
  *	page aligned; otherwise 0
- * @evicted: out, pages brought back
+ * @evicted: out, pages brought back or moved
  * @kept: out, pages that stayed because the device keeps them
  * @busy: out, because somebody holds them or they are on the move
  * @no_ram: out, because RAM ran out
  * @failed: out, because the device failed to copy them
  * @untried: out, because the eviction ended before it came to them
+ * @no_room: out, because the target has no room
+ * @target: in, with HMM_DMIRROR_EVICT_TO: an open file of another HMM dummy device,
+ *	of the same process; otherwise 0
+ * @reserved: in, 0
  *
  * The members out are written after these errors as well:
  *
- * Errors: EOPNOTSUPP the device has no memory; EBUSY the device keeps all that is
- * left; ETIME the time is over; ENOMEM RAM ran out; ENODEV the device is being
- * removed; EINTR a fatal signal arrived; EINVAL, with nothing done, also a range
- * that is not within the device memory.
+ * Errors: EOPNOTSUPP the device or the target has no memory; EBUSY the device keeps
+ * all that is left; ETIME the time is over; ENOMEM RAM ran out; ENOSPC the target's
+ * memory ran out; EAGAIN the system is going to sleep, and the target loses power
+ * then; ENODEV the device or the target is being removed; EINTR a fatal signal
+ * arrived; and, with nothing done, EBADF the target is no file of this driver's;
+ * EPERM it is another process's; EINVAL also a range that is not within the device
+ * memory, or a target that is the same device.
  */
 struct hmm_dmirror_evict {
 	__u64 nr_pages;
@@ -250,10 +257,15 @@ struct hmm_dmirror_evict {
 	__u64 no_ram;
 	__u64 failed;
 	__u64 untried;
+	__u64 no_room;
+	__s32 target;
+	__u32 reserved;
 };
 
 /* These pages of the device memory, whenever they were used. */
 #define HMM_DMIRROR_EVICT_RANGE		0x01
+/* To the memory of another device instead of RAM. */
+#define HMM_DMIRROR_EVICT_TO		0x02
 
 /* What HMM_DMIRROR_SNAPSHOT says of a page in the device's page table. */
 #define HMM_DMIRROR_PAGE_MAPPED		0x01	/* the device may read it */
@@ -405,7 +417,7 @@ struct hmm_dmirror_poison {
  * @invalidations: out, device page-table invalidations of this open file
  * @mapped_pages: out, pages handed to the device page table for this open file
  * @migrated_in: out, pages moved or filled into the device's memory
- * @migrated_out: out, pages brought back to RAM from the device's memory
+ * @migrated_out: out, pages that left the device's memory
  * @cpu_faults: out, CPU faults on the device's private memory
  * @bytes_copied: out, bytes that the device's copy engine copied
  * @bytes_cleared: out, bytes that the device's copy engine cleared

@@ -36,6 +36,20 @@ static int dmirror_memory_enter(struct dmirror_device *dev)
 	return -ENODEV;
 }
 
+/*
+ * The same with the memory of another device kept: there is no order among devices.
+ * Only a removal holds the lock for writing or waits for it.
+ */
+static int dmirror_memory_enter_another(struct dmirror_device *dev)
+{
+	if (!down_read_trylock(&dev->memory_lock))
+		return -ENODEV;
+	if (!READ_ONCE(dev->removed))
+		return 0;
+	up_read(&dev->memory_lock);
+	return -ENODEV;
+}
+
 static void dmirror_memory_leave(struct dmirror_device *dev)
 {
 	up_read(&dev->memory_lock);
@@ -187,8 +201,27 @@ static long dmirror_ioctl_migrate(struct dmirror_ctx *ctx, void __user *arg)
 	return ret;
 }
 
+static int dmirror_evict_to(struct dmirror_device *dev,
+			    struct dmirror_device *target,
+			    unsigned long nr_pages, u32 ms,
+			    struct hmm_devmem_evict_result *result)
+{
+	int ret;
+
+	if (target == dev)
+		return -EINVAL;
+	ret = dmirror_memory_enter_another(target);
+	if (ret)
+		return ret;
+	ret = hmm_devmem_evict_to(dev->devmem, target->devmem, nr_pages, ms,
+				  result);
+	dmirror_memory_leave(target);
+	return ret;
+}
+
 /* A part of an eviction; &hmm_dmirror_evict.evicted: what was done before. */
 static int dmirror_evict_slice(struct dmirror_device *dev,
+			       struct dmirror_device *target,
 			       const struct hmm_dmirror_evict *args, u32 ms,
 			       struct hmm_devmem_evict_result *result)
 {
@@ -201,6 +234,10 @@ static int dmirror_evict_slice(struct dmirror_device *dev,
 		ret = hmm_devmem_evict_range(dev->devmem, args->offset,
 					     args->nr_pages << PAGE_SHIFT, ms,
 					     result);
+	else if (target)
+		ret = dmirror_evict_to(dev, target,
+				       args->nr_pages - args->evicted, ms,
+				       result);
 	else
 		ret = hmm_devmem_evict(dev->devmem,
 				       args->nr_pages - args->evicted, ms,
@@ -209,24 +246,58 @@ static int dmirror_evict_slice(struct dmirror_device *dev,
 	return ret;
 }
 
+/* An open file of a device with memory, until fput(). */
+static struct file *dmirror_get_evict_target(struct dmirror_ctx *ctx, int fd)
+{
+	struct file *file = fget(fd);
+	struct dmirror_ctx *other;
+	int err = -EBADF;
+
+	if (!file)
+		return ERR_PTR(err);
+	if (file->f_op == &dmirror_fops) {
+		other = file->private_data;
+		if (other->mm != ctx->mm)
+			err = -EPERM;
+		else if (other->dev->memory == HMM_DMIRROR_MEMORY_NONE)
+			err = -EOPNOTSUPP;
+		else
+			return file;
+	}
+	fput(file);
+	return ERR_PTR(err);
+}
+
 static long dmirror_ioctl_evict(struct dmirror_ctx *ctx, void __user *arg)
 {
-	struct dmirror_device *dev = ctx->dev;
+	struct dmirror_device *dev = ctx->dev, *target = NULL;
 	struct hmm_devmem_evict_result result;
 	struct hmm_dmirror_evict args;
+	struct dmirror_ctx *other;
+	struct file *file = NULL;
 	u32 left_ms, ms;
 	int ret;
 
 	if (copy_from_user(&args, arg, sizeof(args)))
 		return -EFAULT;
-	if (args.timeout_ms > DMIRROR_EVICT_MAX_MS ||
-	    args.flags & ~HMM_DMIRROR_EVICT_RANGE ||
-	    (!args.flags && args.offset))
+	if (args.timeout_ms > DMIRROR_EVICT_MAX_MS || args.reserved ||
+	    args.flags & ~(HMM_DMIRROR_EVICT_RANGE | HMM_DMIRROR_EVICT_TO) ||
+	    hweight32(args.flags) > 1 ||
+	    (args.flags != HMM_DMIRROR_EVICT_RANGE && args.offset) ||
+	    (args.flags != HMM_DMIRROR_EVICT_TO && args.target))
 		return -EINVAL;
 	if (dev->memory == HMM_DMIRROR_MEMORY_NONE)
 		return -EOPNOTSUPP;
-	if (args.flags && args.nr_pages > U64_MAX >> PAGE_SHIFT)
+	if (args.flags == HMM_DMIRROR_EVICT_RANGE &&
+	    args.nr_pages > U64_MAX >> PAGE_SHIFT)
 		return -EINVAL;
+	if (args.flags == HMM_DMIRROR_EVICT_TO) {
+		file = dmirror_get_evict_target(ctx, args.target);
+		if (IS_ERR(file))
+			return PTR_ERR(file);
+		other = file->private_data;
+		target = other->dev;
+	}
 
 	/* A removal of the device waits for a slice, not for all of the time. */
 	args.evicted = 0;
@@ -234,16 +305,19 @@ static long dmirror_ioctl_evict(struct dmirror_ctx *ctx, void __user *arg)
 	do {
 		ms = min(left_ms, DMIRROR_EVICT_SLICE_MS);
 		left_ms -= ms;
-		ret = dmirror_evict_slice(dev, &args, ms, &result);
+		ret = dmirror_evict_slice(dev, target, &args, ms, &result);
 		args.evicted += result.evicted;
 		try_to_freeze();
 	} while (ret == -ETIME && left_ms);
+	if (file)
+		fput(file);
 
 	args.kept = result.kept;
 	args.busy = result.busy;
 	args.no_ram = result.no_ram;
 	args.failed = result.failed;
 	args.untried = result.untried;
+	args.no_room = result.no_room;
 	return copy_to_user(arg, &args, sizeof(args)) ? -EFAULT : ret;
 }
 

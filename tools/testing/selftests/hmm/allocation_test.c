@@ -265,4 +265,29 @@ TEST_F(allocation, evict)
 	EXPECT_ALL_FAILED();
 }
 
+/* To another device and, whatever came of it, back by the CPU's touch. */
+TEST_F(allocation, evict_to)
+{
+	struct hmm_dmirror_evict result;
+	struct dmirror target;
+	char *data;
+	int ret;
+
+	if (variant->memory == NONE)
+		return;
+	OPEN_OR_SKIP(return, &target, PRIVATE, variant->memory == PRIVATE);
+	while (next_round(self)) {
+		data = new_device_pages(self);
+		ASSERT_NE(NULL, data);
+		inject(self);
+		ret = dmirror_evict_to(&self->dev, &target, ~0ull, 10000,
+				       &result);
+		ASSERT_TRUE(acceptable(self, ret));
+		EXPECT_EQ(0, differences(data, self->length, 1));
+	}
+	EXPECT_ALL_FAILED();
+	EXPECT_LT(0, self->refused);
+	dmirror_close(&target);
+}
+
 TEST_HARNESS_MAIN

@@ -259,6 +259,19 @@ int dmirror_evict(struct dmirror *dev, uint64_t nr_pages, uint64_t *evicted)
 	return ret;
 }
 
+int dmirror_evict_to(struct dmirror *dev, struct dmirror *target,
+		     uint64_t nr_pages, unsigned int timeout_ms,
+		     struct hmm_dmirror_evict *result)
+{
+	*result = (struct hmm_dmirror_evict){
+		.nr_pages = nr_pages,
+		.timeout_ms = timeout_ms,
+		.flags = HMM_DMIRROR_EVICT_TO,
+		.target = target->fd,
+	};
+	return dmirror_evict_as(dev, result);
+}
+
 int dmirror_prefetch(struct dmirror *dev, const void *addr, size_t length,
 		     unsigned int flags, struct hmm_dmirror_prefetch *result)
 {

@@ -103,6 +103,14 @@ int dmirror_evict_as(struct dmirror *dev, struct hmm_dmirror_evict *evict);
 int dmirror_evict(struct dmirror *dev, uint64_t nr_pages, uint64_t *evicted);
 
 /*
+ * Move @nr_pages (~0: all) of the device's memory to that of @target within
+ * @timeout_ms. @result receives the counts, after a failure as well.
+ */
+int dmirror_evict_to(struct dmirror *dev, struct dmirror *target,
+		     uint64_t nr_pages, unsigned int timeout_ms,
+		     struct hmm_dmirror_evict *result);
+
+/*
  * Map whole pages on the device; @flags: HMM_DMIRROR_PREFETCH_*. @result receives
  * the counts, after a failure as well; it may be NULL.
  */

@@ -337,7 +337,10 @@ TEST_F(ioctl, evict_members)
 
 	BAD(-EINVAL, HMM_DMIRROR_EVICT, good, timeout_ms = 60001);
 	BAD(-EINVAL, HMM_DMIRROR_EVICT, good, timeout_ms = ~0U);
-	BAD(-EINVAL, HMM_DMIRROR_EVICT, good, flags = 2);
+	BAD(-EINVAL, HMM_DMIRROR_EVICT, good, flags = 4);
+	BAD(-EINVAL, HMM_DMIRROR_EVICT, good, flags = 3);
+	BAD(-EINVAL, HMM_DMIRROR_EVICT, good, target = self->dev.fd);
+	BAD(-EINVAL, HMM_DMIRROR_EVICT, good, reserved = 1);
 	BAD(-EINVAL, HMM_DMIRROR_EVICT, good, offset = page_size());
 	if (variant->memory != NONE) {
 		good.flags = HMM_DMIRROR_EVICT_RANGE;
