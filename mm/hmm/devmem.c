@@ -12,7 +12,7 @@
 #include <linux/slab.h>
 #include <kunit/visibility.h>
 
-#include "internal.h"
+#include "lifecycle.h"
 
 static struct workqueue_struct *hmm_devmem_wq;
 
@@ -41,6 +41,7 @@ static void hmm_devmem_unplug(struct hmm_devmem *devmem)
 {
 	hmm_debugfs_remove_devmem(devmem);
 	memunmap_pages(&devmem->pgmap);
+	hmm_life_check_unplugged(devmem);
 	hmm_devmem_free(devmem);
 	module_put(THIS_MODULE);
 }
@@ -53,7 +54,10 @@ static void hmm_devmem_unplug_work(struct work_struct *work)
 /* Pages are free again; any context. */
 void hmm_devmem_put_pages(struct hmm_devmem *devmem, unsigned long nr)
 {
-	if (atomic_long_sub_and_test(nr, &devmem->refs))
+	long refs = atomic_long_sub_return(nr, &devmem->refs);
+
+	hmm_life_check_refs(devmem, refs);
+	if (!refs)
 		queue_work(hmm_devmem_wq, &devmem->unplug);
 }
 

@@ -16,7 +16,7 @@
 #include <linux/slab.h>
 #include <kunit/visibility.h>
 
-#include "internal.h"
+#include "lifecycle.h"
 
 /**
  * struct hmm_devmem_charge - the dmem charge of a huge folio
@@ -224,9 +224,11 @@ static int hmm_devmem_init_page(struct hmm_devmem *devmem, struct mm_struct *mm,
 	err = hmm_devmem_try_charge(devmem, mm, 1, &pool);
 	if (err)
 		return err;
+	hmm_life_check_free(devmem, page, 1);
 	zone_device_page_init(page, &devmem->pgmap, 0);
 	/* The accessors are for private pages only. */
 	page->zone_device_data = pool;
+	hmm_life_check_taken(devmem, page_folio(page));
 	return 0;
 }
 
@@ -292,6 +294,9 @@ void hmm_devmem_free_pages(struct page **pages, unsigned int nr)
 	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
+		struct folio *folio = page_folio(pages[i]);
+
+		hmm_life_check_taken(hmm_devmem_from_folio(folio), folio);
 		unlock_page(pages[i]);
 		put_page(pages[i]);
 	}
@@ -341,9 +346,11 @@ struct folio *hmm_devmem_alloc_huge(struct hmm_devmem *devmem,
 	atomic_set(&charge->pages, HMM_PMD_PAGES);
 	charge->whole = true;
 
+	hmm_life_check_free(devmem, &folio->page, HMM_PMD_PAGES);
 	zone_device_folio_init(folio, &devmem->pgmap, HMM_PMD_ORDER);
 	folio->page.zone_device_data =
 		(void *)((unsigned long)charge | HMM_CHARGE_HUGE);
+	hmm_life_check_taken(devmem, folio);
 	hmm_devmem_count_used(devmem, HMM_PMD_PAGES);
 	atomic_long_add(HMM_PMD_PAGES, &devmem->huge);
 	return folio;
@@ -361,7 +368,12 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_devmem_alloc_huge);
 int hmm_devmem_split(struct page *page)
 {
 #ifdef SPLIT_HUGE_PAGE_EXPORTED
-	return split_huge_page(page);
+	int err = split_huge_page(page);
+	struct folio *folio = page_folio(page);
+
+	if (!err)
+		hmm_life_check_resident(hmm_devmem_from_folio(folio), folio, 1);
+	return err;
 #else
 	return -EOPNOTSUPP;
 #endif
@@ -377,6 +389,7 @@ void hmm_devmem_folio_split(struct folio *head, struct folio *tail)
 		tail->pgmap = head->pgmap;
 		tail->page.mapping = head->page.mapping;
 		tail->page.zone_device_data = head->page.zone_device_data;
+		hmm_life_check_split(devmem, tail);
 	} else if (charge->whole) {
 		charge->whole = false;
 		atomic_long_sub(HMM_PMD_PAGES, &devmem->huge);
@@ -390,8 +403,10 @@ void hmm_devmem_folio_free(struct folio *folio)
 	unsigned long index = hmm_devmem_index(devmem, &folio->page);
 	unsigned long nr = folio_nr_pages(folio);
 
+	hmm_life_check_last_put(devmem, folio);
 	hmm_devmem_clear_resident(devmem, index, nr);
 	hmm_devmem_uncharge(devmem, folio, nr);
+	hmm_life_forget_charge(folio);
 	hmm_poison_free(devmem, index, nr);
 	if (index < READ_ONCE(devmem->search_from))
 		WRITE_ONCE(devmem->search_from, index);

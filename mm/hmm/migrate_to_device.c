@@ -7,6 +7,7 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 
+#include "lifecycle.h"
 #include "migrate.h"
 
 /*
@@ -23,12 +24,14 @@ void hmm_migrate_set_dst(struct hmm_migration *m, unsigned long i,
 			 struct page *dst, unsigned int order)
 {
 	struct page *src = hmm_migration_src(m, i);
+	struct folio *folio = page_folio(dst);
 	struct hmm_devmem_copy entry = {
 		.dst = dst,
 		.src = src,
 		.order = order,
 	};
 
+	hmm_life_check_taken(hmm_devmem_from_folio(folio), folio);
 	m->dst[i] = migrate_pfn(page_to_pfn(dst));
 	if (order)
 		m->dst[i] |= MIGRATE_PFN_COMPOUND;
@@ -206,11 +209,14 @@ void hmm_migrate_book_device(struct hmm_devmem *devmem, struct hmm_migration *m,
 	unsigned long i, last_block = ULONG_MAX;
 
 	for (i = 0; i < npages; i++) {
+		struct page *dst = migrate_pfn_to_page(m->dst[i]);
 		unsigned long nr = hmm_migration_committed(m, i), index;
 
 		if (!nr)
 			continue;
-		index = hmm_devmem_index(devmem, migrate_pfn_to_page(m->dst[i]));
+		hmm_life_check_committed(devmem, page_folio(dst),
+					 migrate_pfn_to_page(m->src[i]));
+		index = hmm_devmem_index(devmem, dst);
 		hmm_devmem_set_resident(devmem, index, nr);
 		if (index / HMM_DEVMEM_BLOCK_PAGES != last_block)
 			hmm_devmem_touch_index(devmem, index);

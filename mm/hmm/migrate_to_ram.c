@@ -9,6 +9,7 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 
+#include "lifecycle.h"
 #include "migrate.h"
 
 /* A CPU fault brings back what lies beside the faulting page, too. */
@@ -81,6 +82,8 @@ int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
 		src = page_folio(page);
 		if (!hmm_migrate_src_ok(src, fault_folio))
 			continue;
+		hmm_life_check_source(hmm_devmem_from_folio(src), src,
+				      1 + (src == fault_folio));
 		if (huge && !i) {
 			dst = hmm_migrate_get_huge(m, args);
 			if (dst) {
@@ -183,6 +186,7 @@ unsigned long hmm_migrate_book_ram(struct hmm_migration *m,
 		if (!src || !nr)
 			continue;
 		devmem = hmm_devmem_from_folio(page_folio(src));
+		hmm_life_check_source(devmem, page_folio(src), 1);
 		hmm_devmem_clear_resident(devmem, hmm_devmem_index(devmem, src),
 					  nr);
 		atomic64_add(nr, &devmem->migrated_out);
@@ -319,6 +323,7 @@ vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf)
 	unsigned long end = start + HMM_CPU_FAULT_AROUND;
 	vm_fault_t ret;
 
+	hmm_life_check_resident(devmem, folio, 1);
 	atomic64_inc(&devmem->cpu_faults);
 	if (!folio_test_large(folio) && hmm_poison_hits(folio_pfn(folio), 1))
 		return VM_FAULT_HWPOISON;

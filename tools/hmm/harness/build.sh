@@ -19,9 +19,9 @@
 # O/drivers/char/hmm_dmirror/hmm_dmirror.ko.  In build/ext the same paths.
 #
 # The caller runs get-kernel.sh and, for patched and programs, overlay.sh first.
-# The configuration is allnoconfig with kernel.config, debug.config (debug) and
-# hmm.config (patched) of tools/testing/selftests/hmm/qemu merged; each of their
-# lines is then verified (verify-config.sh).
+# The configuration is allnoconfig with kernel.config, debug.config (debug),
+# hmm.config (patched) and hmm-debug.config (both) of tools/testing/selftests/hmm/qemu
+# merged; each of their lines is then verified (verify-config.sh).
 #
 # Exit status: 0, 1 on failure, 2 wrong arguments.
 
@@ -69,6 +69,7 @@ configure()
 
 	[ "$variant" = release ] || fragments+=("$HMM_QEMU/debug.config")
 	[ "$name" = pristine ] || fragments+=("$HMM_QEMU/hmm.config")
+	[ "$name-$variant" != patched-debug ] || fragments+=("$HMM_QEMU/hmm-debug.config")
 	# Kconfig files that the overlay touches decide as well.
 	kconfigs=$(sed -n '/Kconfig/p' "$tree/.hmm-overlay" 2>/dev/null || :)
 	# shellcheck disable=SC2086
@@ -132,6 +133,8 @@ stage_ext()
 	cat >"$dir/Kbuild.new" <<-'END'
 		# SPDX-License-Identifier: GPL-2.0
 		subdir-ccflags-y := -I$(src)/include
+		# As hmm-debug.config, for a kernel without that option.
+		subdir-ccflags-$(CONFIG_DEBUG_VM) += -DCONFIG_HMM_DEBUG
 		obj-m += mm/hmm/ drivers/char/hmm_dmirror/
 	END
 	cmp -s "$dir/Kbuild.new" "$dir/Kbuild" || cp "$dir/Kbuild.new" "$dir/Kbuild"
