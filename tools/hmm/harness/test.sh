@@ -41,14 +41,15 @@ programs()
 		"$HMM_ROOT/tools/testing/selftests/hmm/Makefile" | tr '\n' ' '
 }
 
-# Without those that take minutes and depend little on the kernel's patches.
+# Without those that take minutes and depend little on the kernel's patches, and what
+# the unmodified kernel does not survive.
 short_programs()
 {
 	local program
 
 	for program in $(programs); do
 		list_has "$program" \
-			"memory_test fairness_test memcg_test evict_test pci_test" ||
+			"memory_test fairness_test memcg_test evict_test pci_test evict_race_test" ||
 			printf '%s ' "$program"
 	done
 }
