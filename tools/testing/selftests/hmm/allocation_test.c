@@ -13,16 +13,20 @@ FIXTURE(allocation)
 {
 	struct dmirror dev;
 	size_t length;
+	size_t whole;		/* bytes that move as a huge page, or 0 */
+	bool huge;
 	int file;		/* the thread's "fail-nth" */
 	unsigned int nth;	/* which allocation fails in this round */
 	bool failed;		/* it did in the round before */
 	unsigned int refused;	/* rounds in which the operation said so */
 };
 
+/* With huge pages only what migrates is tried. */
 FIXTURE_VARIANT(allocation)
 {
 	enum hmm_dmirror_memory memory;
 	bool dma;
+	bool huge;
 };
 
 FIXTURE_VARIANT_ADD(allocation, none)
@@ -46,13 +50,29 @@ FIXTURE_VARIANT_ADD(allocation, cdm)
 	.memory = CDM,
 };
 
+FIXTURE_VARIANT_ADD(allocation, private_huge)
+{
+	.memory = PRIVATE,
+	.huge = true,
+};
+
+FIXTURE_VARIANT_ADD(allocation, cdm_huge)
+{
+	.memory = CDM,
+	.huge = true,
+};
+
 FIXTURE_SETUP(allocation)
 {
 	self->file = fail_open();
 	if (self->file < 0)
 		SKIP(return, "the kernel does not inject allocation failures");
 	OPEN_KIND_OR_SKIP(return, &self->dev, variant->memory, variant->dma);
-	self->length = PAGES * page_size();
+	self->huge = variant->huge;
+	self->length = self->huge ? HUGE : PAGES * page_size();
+	/* Only with the patches of the series. */
+	if (self->huge && !getenv("HMM_UNMODIFIED_KERNEL"))
+		self->whole = HUGE;
 	self->failed = true;
 }
 
@@ -94,10 +114,14 @@ static bool acceptable(struct _test_data_allocation *self, int ret)
 /* Memory where no round before had any: nothing is there from those. */
 static char *new_pages(struct _test_data_allocation *self)
 {
-	char *data = map_alone(self->length, false);
+	char *data = map_alone(self->length, self->huge);
 
-	if (data)
-		fill(data, self->length, 1);
+	if (!data)
+		return NULL;
+	fill(data, self->length, 1);
+	if (self->huge && !is_huge(data) &&
+	    madvise(data, self->length, MADV_COLLAPSE))
+		return NULL;
 	return data;
 }
 
@@ -106,12 +130,23 @@ static char *new_device_pages(struct _test_data_allocation *self)
 {
 	char *data = new_pages(self);
 	struct hmm_dmirror_migrate result;
+	struct hmm_dmirror_info info;
 
 	if (!data || migrate(&self->dev, data, self->length,
 			     HMM_DMIRROR_TO_DEVICE, &result) ||
-	    result.moved != PAGES)
+	    result.moved != self->length / page_size() ||
+	    dmirror_info(&self->dev, &info) || info.memory_huge != self->whole)
 		return NULL;
 	return data;
+}
+
+/* The process gives them up; then no device memory is in use. */
+static bool nothing_left(struct _test_data_allocation *self, char *data)
+{
+	struct hmm_dmirror_info info;
+
+	return !munmap(data, self->length) && !dmirror_info(&self->dev, &info) &&
+	       !info.memory_used && !info.memory_huge;
 }
 
 TEST_F(allocation, open)
@@ -119,6 +154,8 @@ TEST_F(allocation, open)
 	struct dmirror another;
 	int ret;
 
+	if (variant->huge)
+		return;
 	while (next_round(self)) {
 		inject(self);
 		ret = dmirror_open(&another, self->dev.number);
@@ -137,6 +174,8 @@ TEST_F(allocation, prefetch)
 	char *data;
 	int ret;
 
+	if (variant->huge)
+		return;
 	while (next_round(self)) {
 		data = new_pages(self);
 		ASSERT_NE(NULL, data);
@@ -162,6 +201,8 @@ TEST_F(allocation, prefetch_untouched)
 	char *data;
 	int ret;
 
+	if (variant->huge)
+		return;
 	while (next_round(self)) {
 		data = map_alone(self->length, false);
 		ASSERT_NE(NULL, data);
@@ -179,6 +220,8 @@ TEST_F(allocation, fault)
 	char *data;
 	int ret;
 
+	if (variant->huge)
+		return;
 	while (next_round(self)) {
 		data = new_pages(self);
 		ASSERT_NE(NULL, data);
@@ -195,6 +238,8 @@ TEST_F(allocation, exclusive)
 	char *data;
 	int ret;
 
+	if (variant->huge)
+		return;
 	while (next_round(self)) {
 		data = new_pages(self);
 		ASSERT_NE(NULL, data);
@@ -222,6 +267,7 @@ TEST_F(allocation, to_device)
 				      HMM_DMIRROR_TO_DEVICE, &result);
 		ASSERT_TRUE(acceptable(self, ret));
 		EXPECT_EQ(0, differences(data, self->length, 1));
+		ASSERT_TRUE(nothing_left(self, data));
 	}
 	EXPECT_ALL_FAILED();
 }
@@ -242,6 +288,7 @@ TEST_F(allocation, to_ram)
 				      HMM_DMIRROR_TO_RAM, &result);
 		ASSERT_TRUE(acceptable(self, ret));
 		EXPECT_EQ(0, differences(data, self->length, 1));
+		ASSERT_TRUE(nothing_left(self, data));
 	}
 	EXPECT_ALL_FAILED();
 }
@@ -261,6 +308,28 @@ TEST_F(allocation, evict)
 		ret = dmirror_evict(&self->dev, ~0ull, &evicted);
 		ASSERT_TRUE(acceptable(self, ret));
 		EXPECT_EQ(0, differences(data, self->length, 1));
+		ASSERT_TRUE(nothing_left(self, data));
+	}
+	EXPECT_ALL_FAILED();
+}
+
+/* The CPU faults again when there was no memory; nobody is told. */
+TEST_F(allocation, cpu_touch)
+{
+	uint64_t word;
+	char *data;
+
+	if (variant->memory != PRIVATE)
+		return;
+	while (next_round(self)) {
+		data = new_device_pages(self);
+		ASSERT_NE(NULL, data);
+		inject(self);
+		word = *(volatile uint64_t *)data;
+		ASSERT_TRUE(acceptable(self, 0));
+		EXPECT_EQ(pattern(1, 0), word);
+		EXPECT_EQ(0, differences(data, self->length, 1));
+		ASSERT_TRUE(nothing_left(self, data));
 	}
 	EXPECT_ALL_FAILED();
 }
