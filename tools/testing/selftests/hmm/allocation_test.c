@@ -119,10 +119,7 @@ static char *new_pages(struct _test_data_allocation *self)
 	if (!data)
 		return NULL;
 	fill(data, self->length, 1);
-	if (self->huge && !is_huge(data) &&
-	    madvise(data, self->length, MADV_COLLAPSE))
-		return NULL;
-	return data;
+	return self->huge && !make_huge(data, self->length) ? NULL : data;
 }
 
 /* The same in device memory. */

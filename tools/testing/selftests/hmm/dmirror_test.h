@@ -259,6 +259,23 @@ static inline bool is_huge(const void *addr)
 	return huge;
 }
 
+/* Make huge pages of what is there; false if that fails for one. */
+static inline bool make_huge(char *start, size_t length)
+{
+	size_t at;
+	int i;
+
+	for (at = 0; at < length; at += HUGE) {
+		/* Others may hold a page for a moment. */
+		for (i = 0; madvise(start + at, HUGE, MADV_COLLAPSE); i++) {
+			if (i == 20)
+				return false;
+			usleep(10000);
+		}
+	}
+	return true;
+}
+
 static inline uint64_t now_us(void)
 {
 	struct timespec now;

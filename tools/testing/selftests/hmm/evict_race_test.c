@@ -251,13 +251,9 @@ static void expect_moves(struct __test_metadata *_metadata, struct race *race)
 {
 	struct hmm_dmirror_migrate result;
 	struct hmm_dmirror_info info;
-	size_t at;
-	int i;
 
-	for (at = 0; race->huge && at < race->length; at += HUGE)
-		for (i = 0; i < 20 && madvise(race->data + at, HUGE,
-					      MADV_COLLAPSE); i++)
-			usleep(10000);
+	if (race->huge)
+		ASSERT_TRUE(make_huge(race->data, race->length));
 	ASSERT_EQ(0, migrate(&race->dev, race->data, race->length,
 			     HMM_DMIRROR_TO_DEVICE, &result));
 	EXPECT_EQ(race->nr, result.moved);

@@ -298,6 +298,71 @@ TEST_F(pci, unbind_with_thousands)
 	EXPECT_EQ(0, wrong);
 }
 
+#define AREAS		4
+
+/* What a child has of huge pages that it shares with its parent. */
+static int child_with_huge_pages(const struct pci_bar *bar, char *map, int go)
+{
+	char byte;
+	int i;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (read(go, &byte, 1) || in_bar(bar, map, AREAS * HUGE))
+		return 1;
+	for (i = 0; i < AREAS; i++)
+		if (differences(map + i * HUGE, HUGE, i + 1))
+			return 2;
+	fill(map, HUGE, 9);
+	return differences(map, HUGE, 9) ? 3 : 0;
+}
+
+/* They come back as a whole, or what is left of them, to all their processes. */
+TEST_F(pci, unbind_with_huge_pages)
+{
+	char *map = map_alone(AREAS * HUGE, true), *parts[AREAS];
+	struct hmm_dmirror_info info;
+	pid_t child;
+	int go[2], i;
+
+	ASSERT_NE(NULL, map);
+	for (i = 0; i < AREAS; i++) {
+		parts[i] = map + i * HUGE;
+		fill(parts[i], HUGE, i + 1);
+	}
+	ASSERT_TRUE(make_huge(map, AREAS * HUGE));
+	ASSERT_TRUE(move_in(&self->dev, map, AREAS * HUGE));
+	ASSERT_EQ(0, dmirror_info(&self->dev, &info));
+	EXPECT_EQ(can_unmap() ? AREAS * HUGE : 0, info.memory_huge);
+	ASSERT_EQ(0, dmirror_read(&self->dev, map, AREAS * HUGE));
+
+	ASSERT_EQ(0, pipe(go));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		close(go[1]);
+		_exit(child_with_huge_pages(&self->bar, map, go[0]));
+	}
+	ASSERT_EQ(0, madvise(parts[1], HUGE / 2, MADV_DONTNEED));
+	ASSERT_EQ(0, mprotect(parts[2], HUGE / 2, PROT_READ));
+	ASSERT_EQ(0, dmirror_fill(&self->dev, parts[3], self->page, 7));
+
+	ASSERT_EQ(0, unbind_device(&self->bar));
+	EXPECT_TRUE(is_gone(&self->bar));
+	EXPECT_EQ(0, in_bar(&self->bar, map, AREAS * HUGE));
+	EXPECT_EQ(can_unmap(), is_huge(parts[0]));
+	close(go[1]);
+	EXPECT_EQ(0, child_status(child));
+
+	EXPECT_EQ(0, differences(parts[0], HUGE, 1));
+	EXPECT_EQ(0, others(parts[1], HUGE / 2, 0));
+	fill(parts[1], HUGE / 2, 2);
+	EXPECT_EQ(0, differences(parts[1], HUGE, 2));
+	EXPECT_EQ(0, differences(parts[2], HUGE, 3));
+	EXPECT_EQ(0, others(parts[3], self->page, 7));
+	fill(parts[3], self->page, 4);
+	EXPECT_EQ(0, differences(parts[3], HUGE, 4));
+}
+
 #define TIMES		100
 #define FEW		8
 
@@ -549,7 +614,8 @@ static bool wait_growth(unsigned int *count)
 	return __atomic_load_n(count, __ATOMIC_RELAXED) - from >= 2;
 }
 
-TEST_F(pci, race_with_unbind)
+static void race_with_unbind(struct __test_metadata *_metadata,
+			     struct _test_data_pci *self)
 {
 	uint64_t end = now_us() + race_ms() * 1000ull;
 	struct race *shared;
@@ -585,6 +651,20 @@ TEST_F(pci, race_with_unbind)
 	TH_LOG("%u rounds, %u of programs, %u of moves", rounds,
 	       shared->rounds[RUNNER], shared->rounds[MOVER]);
 	expect_bar_works(_metadata, &self->bar, 6);
+}
+
+TEST_F(pci, race_with_unbind)
+{
+	race_with_unbind(_metadata, self);
+}
+
+/* Each process begins with none, or it would copy its parent's in small pages. */
+TEST_F(pci, race_with_unbind_huge)
+{
+	self->length = HUGE;
+	self->data = map_alone(self->length, true);
+	ASSERT_NE(NULL, self->data);
+	race_with_unbind(_metadata, self);
 }
 
 TEST_HARNESS_MAIN

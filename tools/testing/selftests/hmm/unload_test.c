@@ -7,12 +7,17 @@
  * HMM_DMIRROR_PARAMS: its parameters
  */
 #define _GNU_SOURCE
+#include <sys/prctl.h>
+
 #include "dmirror_test.h"
 
 #define MODULE		"hmm_dmirror"
 #define DEFAULT_PARAMS	\
 	"devices=private:64M,private:64M,cdm@0x140000000:64M,none"
 #define PAGES		64
+#define USERS		2
+/* In use while the driver goes: more than the users can bring back at once. */
+#define MUCH		(16 * MIB)
 
 static int open_module(void)
 {
@@ -57,6 +62,11 @@ static int unload_driver(void)
 	return ret;
 }
 
+static char *map_data(size_t length, bool huge)
+{
+	return huge ? map_huge(length) : map_pages(length / page_size());
+}
+
 FIXTURE(unload)
 {
 	char *data;
@@ -64,9 +74,11 @@ FIXTURE(unload)
 	bool unloaded;
 };
 
+/* With huge pages only what they make a difference for is tried. */
 FIXTURE_VARIANT(unload)
 {
 	enum hmm_dmirror_memory memory;
+	bool huge;
 };
 
 FIXTURE_VARIANT_ADD(unload, none)
@@ -84,6 +96,18 @@ FIXTURE_VARIANT_ADD(unload, cdm)
 	.memory = CDM,
 };
 
+FIXTURE_VARIANT_ADD(unload, private_huge)
+{
+	.memory = PRIVATE,
+	.huge = true,
+};
+
+FIXTURE_VARIANT_ADD(unload, cdm_huge)
+{
+	.memory = CDM,
+	.huge = true,
+};
+
 FIXTURE_SETUP(unload)
 {
 	int file;
@@ -95,10 +119,12 @@ FIXTURE_SETUP(unload)
 		SKIP(return, "no " MODULE ".ko to load again: %s",
 		     strerror(-file));
 	close(file);
-	self->length = PAGES * page_size();
-	self->data = map_pages(PAGES);
+	self->length = variant->huge ? 2 * HUGE : PAGES * page_size();
+	self->data = map_data(self->length, variant->huge);
 	ASSERT_NE(NULL, self->data);
 	fill(self->data, self->length, 1);
+	if (variant->huge)
+		ASSERT_TRUE(make_huge(self->data, self->length));
 }
 
 FIXTURE_TEARDOWN(unload)
@@ -111,6 +137,8 @@ TEST_F(unload, refused_while_open)
 {
 	struct dmirror dev;
 
+	if (variant->huge)
+		return;
 	OPEN_OR_SKIP(return, &dev, variant->memory, 0);
 	EXPECT_EQ(-EAGAIN, unload_module(MODULE));
 	/* And its library while it is used. */
@@ -129,7 +157,7 @@ TEST_F(unload, with_memory_on_the_device)
 	if (variant->memory != NONE) {
 		ASSERT_EQ(0, migrate(&dev, self->data, self->length,
 				     HMM_DMIRROR_TO_DEVICE, &result));
-		ASSERT_EQ(PAGES, result.moved);
+		ASSERT_EQ(self->length / page_size(), result.moved);
 	}
 	ASSERT_EQ(0, dmirror_read(&dev, self->data, self->length));
 	dmirror_close(&dev);
@@ -148,7 +176,7 @@ TEST_F(unload, with_memory_on_the_device)
 	if (variant->memory != NONE) {
 		ASSERT_EQ(0, migrate(&dev, self->data, self->length,
 				     HMM_DMIRROR_TO_DEVICE, &result));
-		EXPECT_EQ(PAGES, result.moved);
+		EXPECT_EQ(self->length / page_size(), result.moved);
 	}
 	ASSERT_EQ(0, dmirror_sum(&dev, self->data, self->length, &sum));
 	EXPECT_EQ(pattern_sum(self->length, 2), sum);
@@ -164,6 +192,8 @@ TEST_F(unload, with_memory_of_two)
 	char byte = 0;
 	pid_t child;
 
+	if (variant->huge)
+		return;
 	OPEN_OR_SKIP(return, &dev, variant->memory, 0);
 	ASSERT_EQ(0, pipe(go));
 	ASSERT_EQ(variant->memory == NONE ? -EOPNOTSUPP : 0,
@@ -183,6 +213,100 @@ TEST_F(unload, with_memory_of_two)
 	ASSERT_EQ(1, write(go[1], &byte, 1));
 	EXPECT_EQ(0, child_status(child));
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
+	ASSERT_EQ(0, load_module());
+	self->unloaded = false;
+}
+
+/* What the users share with the test. */
+struct use {
+	unsigned int rounds[USERS];
+	bool stop;
+};
+
+/*
+ * Each user goes through its copy of all pages, in a direction of its own: the first
+ * word is the number of the page, the one behind it how often the user was there.
+ */
+static int use_all(struct use *use, unsigned int user, char *map)
+{
+	size_t nr = MUCH / page_size(), i;
+	unsigned int round;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (round = 0; !__atomic_load_n(&use->stop, __ATOMIC_RELAXED); round++) {
+		for (i = 0; i < nr; i++) {
+			size_t page = user ? nr - 1 - i : i;
+			volatile uint64_t *words = (uint64_t *)
+						   (map + page * page_size());
+
+			if (words[0] != page || words[1] != round)
+				return 1;
+			words[1] = round + 1;
+			__atomic_store_n(&use->rounds[user], round * nr + i,
+					 __ATOMIC_RELAXED);
+		}
+	}
+	return 0;
+}
+
+static bool all_go_on(struct use *use)
+{
+	uint64_t end = now_us() + 20000000;
+	unsigned int before[USERS], user;
+
+	memcpy(before, use->rounds, sizeof(before));
+	for (user = 0; user < USERS && now_us() < end; usleep(100))
+		if (__atomic_load_n(&use->rounds[user], __ATOMIC_RELAXED) !=
+		    before[user])
+			user++;
+	return user == USERS;
+}
+
+/* Its processes use the memory all the time. */
+TEST_F(unload, while_in_use)
+{
+	char *map = map_data(MUCH, variant->huge);
+	struct hmm_dmirror_migrate result;
+	struct hmm_dmirror_info info;
+	pid_t children[USERS];
+	struct dmirror dev;
+	struct use *use;
+	size_t i;
+
+	if (variant->memory == NONE)
+		return;
+	ASSERT_NE(NULL, map);
+	use = mmap(NULL, sizeof(*use), PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, use);
+	for (i = 0; i < MUCH; i += page_size())
+		*(uint64_t *)(map + i) = i / page_size();
+	if (variant->huge)
+		ASSERT_TRUE(make_huge(map, MUCH));
+	OPEN_OR_SKIP(return, &dev, variant->memory, 0);
+	ASSERT_EQ(0, migrate(&dev, map, MUCH, HMM_DMIRROR_TO_DEVICE, &result));
+	ASSERT_EQ(MUCH / page_size(), result.moved);
+	ASSERT_EQ(0, dmirror_info(&dev, &info));
+	if (!getenv("HMM_UNMODIFIED_KERNEL"))
+		EXPECT_EQ(variant->huge ? MUCH : 0, info.memory_huge);
+
+	for (i = 0; i < USERS; i++) {
+		children[i] = fork();
+		ASSERT_LE(0, children[i]);
+		if (!children[i]) {
+			dmirror_close(&dev);
+			_exit(use_all(use, i, map));
+		}
+	}
+	dmirror_close(&dev);
+	ASSERT_EQ(0, unload_driver());
+	self->unloaded = true;
+	EXPECT_TRUE(all_go_on(use));
+	__atomic_store_n(&use->stop, true, __ATOMIC_RELAXED);
+	for (i = 0; i < USERS; i++)
+		EXPECT_EQ(0, child_status(children[i]));
+	for (i = 0; i < MUCH; i += page_size())
+		EXPECT_EQ(i / page_size(), *(uint64_t *)(map + i));
 	ASSERT_EQ(0, load_module());
 	self->unloaded = false;
 }
