@@ -3,7 +3,7 @@
  * The order in which blocks of device memory were used, which eviction follows.
  */
 #include <linux/export.h>
-#include <linux/find.h>
+#include <linux/bitmap.h>
 #include <linux/list.h>
 #include <linux/spinlock.h>
 

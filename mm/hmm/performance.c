@@ -8,9 +8,22 @@
  */
 #include <linux/acpi.h>
 #include <linux/export.h>
+#include <linux/ioport.h>
 #include <linux/numa.h>
 
 #include "internal.h"
+
+/*
+ * Is it memory that firmware has told of?  What the ranges of a node span is not: the
+ * kernel makes one of several, with the windows of PCI buses between them.
+ */
+static bool hmm_devmem_described(const struct hmm_devmem *devmem)
+{
+	const struct resource *parent = devmem->res->parent;
+
+	return parent == &iomem_resource || parent->desc == IORES_DESC_RESERVED ||
+	       parent->desc == IORES_DESC_SOFT_RESERVED;
+}
 
 /*
  * The node of the proximity domain that the memory lies in, or NUMA_NO_NODE.
@@ -19,7 +32,8 @@
 static int hmm_devmem_firmware_node(const struct hmm_devmem *devmem)
 {
 	if (!IS_ENABLED(CONFIG_NUMA_MEMBLKS) ||
-	    devmem->pgmap.type != MEMORY_DEVICE_COHERENT)
+	    devmem->pgmap.type != MEMORY_DEVICE_COHERENT ||
+	    !hmm_devmem_described(devmem))
 		return NUMA_NO_NODE;
 	return phys_to_target_node(devmem->pgmap.range.start);
 }

@@ -537,7 +537,7 @@ TEST_F(evict_race, ksm)
 	for (page = 0; page < race->nr; page++)
 		write_same(race, page);
 	/* KSM merges what it meets in RAM. */
-	race->ram_us = 10 * LEFT_US;
+	race->ram_us = 100 * LEFT_US;
 	ASSERT_EQ(0, write_text(KSM "pages_to_scan", "2000"));
 	ASSERT_EQ(0, write_text(KSM "run", "1"));
 	run_race(_metadata, race, merge);

@@ -319,7 +319,8 @@ TEST_F(large, parts)
 			       MREMAP_MAYMOVE | MREMAP_FIXED, room));
 
 	/* The device sees the same, and cannot write what the CPU may not. */
-	EXPECT_EQ(-EFAULT, dmirror_fill(&self->dev, data + HUGE, self->page, 3));
+	EXPECT_EQ(HMM_DMIRROR_STATUS_READ_ONLY,
+		  dmirror_fill(&self->dev, data + HUGE, self->page, 3));
 	EXPECT_EQ(0, dmirror_fill(&self->dev, data + HUGE + 16 * self->page,
 				  self->page, 3));
 	EXPECT_EQ(0, dmirror_read(&self->dev, data, 16 * self->page));
