@@ -26,6 +26,7 @@ static void hmm_devmem_free(struct hmm_devmem *devmem)
 {
 	dmem_cgroup_unregister_region(devmem->region);
 	hmm_poison_release(devmem);
+	hmm_block_destroy(devmem);
 	hmm_devmem_destroy_pool(devmem);
 	hmm_evict_free_spare(devmem);
 	kvfree(devmem->blocks);
@@ -105,7 +106,8 @@ static void hmm_devmem_set_state(struct hmm_devmem *devmem,
 static int hmm_devmem_check_desc(const struct hmm_devmem_desc *desc)
 {
 	if (!desc->ops || !desc->ops->copy || !desc->ops->clear ||
-	    !desc->owner || !desc->name || !*desc->name)
+	    !desc->owner || !desc->name || !*desc->name ||
+	    !desc->ops->get_block != !desc->ops->put_block)
 		return -EINVAL;
 	if (desc->nid != NUMA_NO_NODE &&
 	    (desc->nid < 0 || desc->nid >= MAX_NUMNODES ||
@@ -177,6 +179,7 @@ static int hmm_devmem_plug(struct hmm_devmem *devmem, u64 size,
 	void *addr;
 
 	if (hmm_devmem_init_pool(devmem, start, size) ||
+	    hmm_block_init(devmem, size) ||
 	    hmm_evict_alloc_spare(devmem))
 		return -ENOMEM;
 	devmem->blocks = kvmalloc_objs(*devmem->blocks, nr_blocks, GFP_KERNEL);
@@ -330,6 +333,10 @@ EXPORT_SYMBOL_GPL(hmm_devmem_add_resource);
  * mapped instead, and the memory is unplugged when processes have freed the last
  * page.  Unregister the mirrors of the same owner first.
  *
+ * Blocks that the driver has lent go back to it by put_block before this returns: all
+ * of them if no page is left, otherwise those in which none is.  A driver whose
+ * pages were left behind drops for itself what it holds for the other blocks.
+ *
  * Context: process context, may sleep, no lock held that a driver operation or
  * a page fault takes.  The caller sees to it that no other call with @devmem is in
  * progress; what comes by way of pages, as CPU faults, is no such call.  Waits beyond
@@ -361,6 +368,7 @@ int hmm_devmem_remove(struct hmm_devmem *devmem, unsigned int timeout_ms,
 	/* The next device may have the same owner; what is left is not its. */
 	WRITE_ONCE(devmem->pgmap.owner, devmem);
 	lost = hmm_poison_lose(devmem);
+	hmm_block_detach(devmem);
 
 	/* So may its name; pages in use know what they are charged to. */
 	dmem_cgroup_unregister_region(devmem->region);
@@ -373,6 +381,7 @@ int hmm_devmem_remove(struct hmm_devmem *devmem, unsigned int timeout_ms,
 	if (!lost)
 		*result = (struct hmm_devmem_evict_result){
 			.evicted = result->evicted };
+	hmm_block_put_rest(devmem);
 	hmm_devmem_unplug(devmem);
 	return lost ? -EBUSY : 0;
 }
@@ -446,6 +455,7 @@ void hmm_devmem_get_stats(struct hmm_devmem *devmem,
 			  struct hmm_devmem_stats *stats)
 {
 	stats->total = hmm_devmem_nr_pages(devmem);
+	stats->owned = hmm_block_nr_owned(devmem);
 	stats->used = hmm_devmem_nr_used(devmem);
 	stats->huge = atomic_long_read(&devmem->huge);
 	stats->peak = atomic_long_read(&devmem->peak);

@@ -118,10 +118,26 @@ static unsigned long hmm_devmem_find(unsigned long *map, unsigned long size,
 
 	from = find_next_zero_bit(map, size, from);
 	WRITE_ONCE(devmem->search_from, from);
-	at = bitmap_find_next_zero_area(map, size, max(from, start), nr, 0);
+	at = hmm_block_find(devmem, map, size, max(from, start), nr, 0);
 	if (at >= size && start < from)
-		at = bitmap_find_next_zero_area(map, size, start, nr, 0);
+		at = hmm_block_find(devmem, map, size, start, nr, 0);
 	return at;
+}
+
+/* The same for a huge page; the memory begins at a multiple of its size. */
+static unsigned long hmm_devmem_find_huge(unsigned long *map, unsigned long size,
+					  unsigned long start, unsigned int nr,
+					  void *data, struct gen_pool *pool,
+					  unsigned long start_addr)
+{
+	return hmm_block_find(data, map, size, start, nr, nr - 1);
+}
+
+/* Frames from @index on were freed. */
+void hmm_devmem_search_from(struct hmm_devmem *devmem, unsigned long index)
+{
+	if (index < READ_ONCE(devmem->search_from))
+		WRITE_ONCE(devmem->search_from, index);
 }
 
 int hmm_devmem_init_pool(struct hmm_devmem *devmem, phys_addr_t start, u64 size)
@@ -159,7 +175,7 @@ void hmm_devmem_set_resident(struct hmm_devmem *devmem, unsigned long index,
 		set_bit(index, devmem->resident);
 	else
 		bitmap_set(devmem->resident, index, nr);
-	/* Pairs with the test_and_set_bit() in hmm_poison_frame(). */
+	/* Pairs with the test_and_set_bit() in hmm_poison_mark(). */
 	smp_mb();
 	/* Poisoned since they were taken: there is nothing to bring back. */
 	for_each_set_bit_from(index, devmem->poisoned, end)
@@ -179,7 +195,7 @@ void hmm_devmem_clear_resident(struct hmm_devmem *devmem, unsigned long index,
 /* Pages in use.  The counters are not read at one instant, therefore the limit. */
 unsigned long hmm_devmem_nr_used(struct hmm_devmem *devmem)
 {
-	long out = hmm_devmem_nr_pages(devmem) - hmm_devmem_nr_free(devmem);
+	long out = hmm_block_nr_taken(devmem);
 
 	return max(out - atomic_long_read(&devmem->nr_poisoned) +
 		   atomic_long_read(&devmem->lost), 0);
@@ -316,14 +332,13 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_devmem_free_pages);
 struct folio *hmm_devmem_alloc_huge(struct hmm_devmem *devmem,
 				    struct mm_struct *mm, int *err)
 {
-	struct genpool_data_align data = { .align = PMD_SIZE };
 	struct hmm_devmem_charge *charge;
 	unsigned long phys, index, end;
 	struct folio *folio;
 
 	*err = 0;
 	phys = gen_pool_alloc_algo(devmem->pool, PMD_SIZE,
-				   gen_pool_first_fit_align, &data);
+				   hmm_devmem_find_huge, devmem);
 	if (!phys)
 		return NULL;
 	folio = pfn_folio(PHYS_PFN(phys));
@@ -408,7 +423,7 @@ void hmm_devmem_folio_free(struct folio *folio)
 	hmm_devmem_uncharge(devmem, folio, nr);
 	hmm_life_forget_charge(folio);
 	hmm_poison_free(devmem, index, nr);
-	if (index < READ_ONCE(devmem->search_from))
-		WRITE_ONCE(devmem->search_from, index);
+	hmm_devmem_search_from(devmem, index);
+	hmm_block_freed(devmem);
 	hmm_devmem_put_pages(devmem, nr);
 }

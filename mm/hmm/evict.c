@@ -365,10 +365,16 @@ static int hmm_evict_block(struct hmm_eviction *e,
 	if (e->control.before != U64_MAX)
 		wanted = HMM_DEVMEM_BLOCK_PAGES;
 	while (index < end && wanted) {
-		unsigned long before = e->round.evicted;
+		unsigned long before = e->round.evicted, first = index;
+		unsigned long no_room = e->round.no_room;
 
 		err = hmm_evict_part(e, &index, end, wanted);
 		wanted -= min(wanted, e->round.evicted - before);
+		if (err == -ENOSPC && hmm_evict_target_grow(e->control.target)) {
+			e->round.no_room = no_room;
+			index = first;
+			err = 0;
+		}
 		/* A page that cannot be copied is passed over. */
 		if (err && (err != -EIO || hmm_evict_expired(e)))
 			break;
@@ -542,7 +548,8 @@ int hmm_evict_charged(struct hmm_devmem *devmem,
 }
 
 /*
- * Evict so many pages for a migration, but none that was used since it began.
+ * Get a block of the driver's for a migration, or evict so many pages but none that
+ * was used since it began; with @timeout_ms 0 neither pages nor buffers are evicted.
  * Returns 0 if there is some room now, or the errno of the migration.
  */
 int hmm_evict_for_room(struct hmm_devmem *devmem, unsigned long nr_pages,
@@ -557,6 +564,9 @@ int hmm_evict_for_room(struct hmm_devmem *devmem, unsigned long nr_pages,
 	struct hmm_devmem_evict_result result;
 	int err;
 
+	err = hmm_block_get(devmem, timeout_ms);
+	if (!err || !timeout_ms)
+		return err;
 	err = hmm_evict(devmem, &control, &result);
 	/* Others may have made it meanwhile; a huge folio needs all of it. */
 	if (result.evicted ||

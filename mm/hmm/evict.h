@@ -32,6 +32,7 @@ struct hmm_evict_target {
 };
 
 int hmm_evict_target_enter(struct hmm_evict_target *target);
+bool hmm_evict_target_grow(struct hmm_evict_target *target);
 void hmm_evict_target_leave(struct hmm_evict_target *target);
 struct folio *
 hmm_evict_target_take_huge(struct hmm_evict_target *target,

@@ -89,6 +89,13 @@ void hmm_evict_target_leave(struct hmm_evict_target *target)
 		hmm_devmem_leave(target->devmem, target->idx);
 }
 
+/* Not within a step: does the target's driver lend more memory, for want of that? */
+bool hmm_evict_target_grow(struct hmm_evict_target *target)
+{
+	return hmm_devmem_nr_free(target->devmem) < HMM_DEVMEM_BLOCK_PAGES &&
+	       !hmm_block_get(target->devmem, 0);
+}
+
 static void hmm_evict_count_no_room(struct hmm_devmem_evict_result *round, int err,
 				    unsigned long nr)
 {
@@ -277,7 +284,8 @@ void hmm_evict_target_book(struct hmm_evict_target *target,
  * @result: filled; 0 after -EINVAL
  *
  * As hmm_devmem_evict(), but to @target.  What has no room there stays where it is;
- * nothing of the target's is evicted for it, and nothing goes to RAM.  To make room
+ * nothing of the target's is evicted for it (get_block is called with a time of 0),
+ * and nothing goes to RAM.  To make room
  * evict from the target first, to go on to RAM call hmm_devmem_evict() afterwards.
  * A huge page moves as one if @target has a free one for it; if it has none, but
  * room for all of its pages, it is split; otherwise it stays.  Pages that move are

@@ -11,12 +11,13 @@
  *             mmu_notifier_invalidate_range_start
  *               hmm_mirror_piece.update_lock
  *                 hmm_mirror.flush_lock, driver's page-table lock,
- *                 hmm_devmem.lru_lock (with interrupts off)
+ *                 hmm_devmem.lru_lock, hmm_devmem_sharing.lock (with
+ *                 interrupts off)
  *
  * What a driver operation may do follows from where it is called:
- * prepare runs under none of them, copy and clear under the folio locks,
- * invalidate under the update lock, and map under it and at times mmap_lock or a
- * folio lock.
+ * prepare, get_block and put_block run under none of them, copy and clear under the
+ * folio locks, invalidate under the update lock, and map under it and at times
+ * mmap_lock or a folio lock.
  */
 #ifndef _MM_HMM_INTERNAL_H
 #define _MM_HMM_INTERNAL_H
@@ -33,6 +34,7 @@
 struct dmem_cgroup_pool_state;
 struct dmem_cgroup_region;
 struct gen_pool;
+struct hmm_devmem_sharing;
 struct hmm_evict_target;
 struct hmm_migration;
 struct notifier_block;
@@ -96,6 +98,8 @@ enum hmm_devmem_state {
  * @poisoned: a bit for each page frame that must not be used again, see poison.c
  * @nr_poisoned: bits set in @poisoned
  * @lost: those among them that are in use; the others have left @pool for good
+ * @sharing: what the driver has lent, see devmem_block.c; NULL if all is the
+ *	toolbox's
  * @state: &enum hmm_devmem_state
  * @srcu: held by whoever calls a driver operation or takes page frames
  * @refs: 1 for the driver and 1 for each page in use; the last one unplugs
@@ -130,6 +134,7 @@ struct hmm_devmem {
 	unsigned long *poisoned;
 	atomic_long_t nr_poisoned;
 	atomic_long_t lost;
+	struct hmm_devmem_sharing *sharing;
 	enum hmm_devmem_state state;
 	struct srcu_struct srcu;
 	atomic_long_t refs;
@@ -200,6 +205,23 @@ bool hmm_devmem_charged_to(struct page *page,
 			   struct dmem_cgroup_pool_state *pool);
 void hmm_devmem_folio_split(struct folio *head, struct folio *tail);
 void hmm_devmem_folio_free(struct folio *folio);
+void hmm_devmem_search_from(struct hmm_devmem *devmem, unsigned long index);
+
+/* devmem_block.c */
+int hmm_block_init(struct hmm_devmem *devmem, u64 size);
+void hmm_block_destroy(struct hmm_devmem *devmem);
+void hmm_block_detach(struct hmm_devmem *devmem);
+void hmm_block_put_rest(struct hmm_devmem *devmem);
+int hmm_block_get(struct hmm_devmem *devmem, unsigned int timeout_ms);
+unsigned long hmm_block_put_free(struct hmm_devmem *devmem, unsigned long nr,
+				 enum hmm_devmem_state worst);
+void hmm_block_freed(struct hmm_devmem *devmem);
+long hmm_block_nr_taken(struct hmm_devmem *devmem);
+unsigned long hmm_block_nr_owned(const struct hmm_devmem *devmem);
+bool hmm_block_poison(struct hmm_devmem *devmem, unsigned long index);
+unsigned long hmm_block_find(struct hmm_devmem *devmem, unsigned long *map,
+			     unsigned long size, unsigned long start,
+			     unsigned int nr, unsigned long align_mask);
 
 /* migrate_to_ram.c */
 vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf);
@@ -239,6 +261,7 @@ u64 hmm_devmem_clock(struct hmm_devmem *devmem);
 void hmm_devmem_touch_index(struct hmm_devmem *devmem, unsigned long index);
 
 /* poison.c */
+void hmm_poison_mark(struct hmm_devmem *devmem, unsigned long index);
 bool hmm_poison_keep(struct hmm_devmem *devmem, const struct page *page);
 void hmm_poison_free(struct hmm_devmem *devmem, unsigned long index,
 		     unsigned long nr);

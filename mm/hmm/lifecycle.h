@@ -39,7 +39,7 @@ static inline bool hmm_life_all_resident(const struct hmm_devmem *devmem,
 	unsigned long end = index + nr;
 
 	for_each_clear_bit_from(index, devmem->resident, end) {
-		/* Pairs with the test_and_set_bit() in hmm_poison_frame(). */
+		/* Pairs with the test_and_set_bit() in hmm_poison_mark(). */
 		smp_rmb();
 		if (!test_bit(index, devmem->poisoned))
 			return false;
@@ -198,7 +198,8 @@ static inline void hmm_life_check_unplugged(struct hmm_devmem *devmem)
 		return;
 	WARN_ON_ONCE(gen_pool_size(devmem->pool) != total << PAGE_SHIFT);
 	WARN_ON_ONCE(hmm_devmem_nr_free(devmem) +
-		     bitmap_weight(devmem->poisoned, total) != total);
+		     bitmap_weight(devmem->poisoned, total) !=
+		     hmm_block_nr_owned(devmem));
 	WARN_ON_ONCE(atomic_long_read(&devmem->lost));
 	WARN_ON_ONCE(atomic_long_read(&devmem->huge));
 	WARN_ON_ONCE(atomic_long_read(&devmem->refs));

@@ -203,7 +203,7 @@ static int hmm_migrate_range(struct hmm_devmem *devmem, struct mm_struct *mm,
 		}
 		mmap_read_unlock(mm);
 		addr = next;
-		if (missing && evict_timeout_ms &&
+		if (missing && (evict_timeout_ms || devmem->sharing) &&
 		    (err == -ENOSPC || err == -EIO)) {
 			if (err == -EIO)
 				ret = err;

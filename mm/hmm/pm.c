@@ -150,6 +150,7 @@ static int hmm_pm_prepare(unsigned long event)
 		err = hmm_pm_evict(devmem);
 		if (err)
 			break;
+		hmm_block_put_free(devmem, ULONG_MAX, HMM_DEVMEM_LIVE);
 	}
 	if (!err)
 		return 0;

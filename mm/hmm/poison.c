@@ -4,7 +4,7 @@
  * lost.
  *
  * A frame is poisoned for good.  Whoever has it out of the pool when its bit in
- * &hmm_devmem.poisoned is set keeps it: hmm_poison_frame() if it was free, otherwise
+ * &hmm_devmem.poisoned is set keeps it: hmm_poison_mark() if it was free, otherwise
  * whoever is about to use it or frees it.  The bit is set before, and looked at
  * after, the frame is taken or given back, so that one of them sees the other.
  *
@@ -86,7 +86,7 @@ void hmm_poison_free(struct hmm_devmem *devmem, unsigned long index,
 			atomic_long_dec(&devmem->lost);
 		index = bad + 1;
 	}
-	/* Pairs with the test_and_set_bit() in hmm_poison_frame(). */
+	/* Pairs with the test_and_set_bit() in hmm_poison_mark(). */
 	smp_mb();
 	/* Those poisoned meanwhile; of those from before, none is in the pool. */
 	for_each_set_bit_from(first, devmem->poisoned, end)
@@ -199,18 +199,28 @@ static bool hmm_poison_unmap(struct page *page, unsigned long deadline)
 	return true;
 }
 
-/* Poison a frame.  0, or -EBUSY if others still work on it. */
+/* The frame is not used again. */
+void hmm_poison_mark(struct hmm_devmem *devmem, unsigned long index)
+{
+	if (test_and_set_bit(index, devmem->poisoned))
+		return;
+	atomic_long_inc(&devmem->lost);
+	atomic_long_inc(&devmem->nr_poisoned);
+	hmm_poison_take(devmem, index);
+}
+
+/*
+ * Poison a frame.  0, -EBUSY if others still work on it, or -ENXIO if the driver has
+ * its block.
+ */
 static int hmm_poison_frame(struct hmm_devmem *devmem, unsigned long index,
 			    unsigned long deadline)
 {
 	struct page *page = hmm_poison_page(devmem, index);
 	int ret = 0;
 
-	if (!test_and_set_bit(index, devmem->poisoned)) {
-		atomic_long_inc(&devmem->lost);
-		atomic_long_inc(&devmem->nr_poisoned);
-		hmm_poison_take(devmem, index);
-	}
+	if (!hmm_block_poison(devmem, index))
+		return -ENXIO;
 	/* There is nothing to bring back. */
 	clear_bit(index, devmem->resident);
 	if (hmm_poison_get_folio(page)) {
@@ -271,6 +281,8 @@ static bool hmm_poison_supported(const struct hmm_devmem *devmem)
  * Return: 0, also if it was poisoned before, or:
  * * -EINVAL - the range is empty, misaligned or not within the memory
  * * -EOPNOTSUPP - CDM, and the kernel cannot unmap it; nothing was done
+ * * -ENXIO - part of it lies in blocks that the driver has not lent (get_block), and
+ *   was left alone; it is the driver's not to use it, nor lend it
  * * -EBUSY - others have kept some page locked, it may still be mapped or copied;
  *   otherwise all was done, and the call may be repeated
  */

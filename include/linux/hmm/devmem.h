@@ -82,6 +82,39 @@ struct hmm_devmem_ops {
 	 * Return: false to keep them.
 	 */
 	bool (*may_evict)(struct hmm_devmem *devmem, u64 offset, u64 size);
+	/**
+	 * @get_block: optional, with @put_block.  For a driver that allocates the
+	 * memory itself, for buffers of its own, too: lend one more block of 2 MiB.
+	 * The toolbox then has no block at first, and asks for one each time there
+	 * is no frame for a page that is to move in, before it evicts pages.
+	 *
+	 * The driver may evict buffers of its own for at most @timeout_ms
+	 * milliseconds; 0: it evicts none.  It keeps the device awake as long as the
+	 * block is lent: here is the place for pm_runtime_resume_and_get().  Sets
+	 * *@offset to the first byte of the block, from the start of the memory.  It
+	 * does not matter what the block contains.
+	 *
+	 * Context: process context, no lock of the toolbox or of mm held, but those
+	 * that the caller of hmm_migrate_to_device() holds; may sleep; must not wait
+	 * for hmm_devmem_remove() or a sleep state.
+	 * Return: 0, or a negative errno if the driver lends none.
+	 */
+	int (*get_block)(struct hmm_devmem *devmem, unsigned int timeout_ms,
+			 u64 *offset);
+	/**
+	 * @put_block: with @get_block: take back the block at @offset bytes.  No page
+	 * lies in it any more, but what processes had there does: it has to be
+	 * cleared before somebody else sees it.  Here is the place for
+	 * pm_runtime_put_autosuspend().
+	 *
+	 * Context: process context, no lock of the toolbox or of mm held; may sleep;
+	 * must not wait for hmm_devmem_remove() or a sleep state.  Called by a worker
+	 * about half a second after the block became free, before tasks are frozen
+	 * for a sleep state, and in hmm_devmem_reclaim_blocks() and
+	 * hmm_devmem_remove(): it must neither call these nor take a lock of the
+	 * driver under which they are called.
+	 */
+	void (*put_block)(struct hmm_devmem *devmem, u64 offset);
 };
 
 /**
@@ -112,6 +145,7 @@ struct hmm_devmem_desc {
 /**
  * struct hmm_devmem_stats - state and counters of one devmem
  * @total: size, in base pages
+ * @owned: those among them in blocks that the driver has lent (get_block), or all
  * @used: base pages in use now
  * @huge: those among them in huge folios, of PMD order; the others are single
  * @peak: the most that @used has been
@@ -126,6 +160,7 @@ struct hmm_devmem_desc {
  */
 struct hmm_devmem_stats {
 	u64 total;
+	u64 owned;
 	u64 used;
 	u64 huge;
 	u64 peak;
@@ -192,6 +227,8 @@ int hmm_devmem_evict_range(struct hmm_devmem *devmem, u64 offset, u64 size,
 int hmm_devmem_evict_to(struct hmm_devmem *devmem, struct hmm_devmem *target,
 			unsigned long nr_pages, unsigned int timeout_ms,
 			struct hmm_devmem_evict_result *result);
+int hmm_devmem_reclaim_blocks(struct hmm_devmem *devmem, unsigned long nr_blocks,
+			      unsigned int timeout_ms, unsigned long *reclaimed);
 int hmm_devmem_memory_failure(struct hmm_devmem *devmem, u64 offset, u64 size);
 void hmm_devmem_touch(struct hmm_devmem *devmem, unsigned long pfn,
 		      unsigned long nr_pages);
