@@ -58,6 +58,7 @@ static const struct view_column devmem_view[] = {
 	{ "kind",	TEXT,		"kind" },
 	{ "node",	TEXT,		"node" },
 	{ "size",	PAGES,		"total" },
+	{ "owned",	PAGES,		"owned" },
 	{ "used",	PAGES,		"used" },
 	{ "use%",	SHARE,		"used" },
 	{ "huge",	PAGES,		"huge" },

@@ -7,9 +7,9 @@ hmmstat_build()
 	gcc -O2 -Wall -Wextra -Werror -o hmmstat "$repo/tools/hmm/hmmstat/hmmstat.c"
 	mkdir d
 	cat >d/devmems <<-'END'
-		devmem name kind node start end total used peak migrated_in migrated_out evicted failed cpu_faults poisoned
-		0 dmirror0 private -1 0x140000000 0x144000000 16384 3277 4096 123456 120179 17 2 99 0
-		1 coherent cdm 2 0x180000000 0x1c0000000 262144 1 262144 7 8 9 10 11 3
+		devmem name kind node start end total owned used huge peak migrated_in migrated_out evicted failed cpu_faults poisoned
+		0 dmirror0 private -1 0x140000000 0x144000000 16384 8192 3277 512 4096 123456 120179 17 2 99 0
+		1 coherent cdm 2 0x180000000 0x1c0000000 262144 262144 1 0 262144 7 8 9 10 11 3
 	END
 	cat >d/mirrors <<-'END'
 		mirror device start end faults retries timeouts invalidations flushes mapped_pages mapped_entries dma_retries
@@ -36,9 +36,9 @@ test_hmmstat_tables()
 	hmmstat_build
 	status 0 ./hmmstat --dir d
 	says '^Device memories \(in, out, evicted, failed: pages\)$' \
-	     '^devmem  name      kind     node  size  used  use%  peak  poisoned +in +out  evicted  failed  cpu faults$' \
-	     '^0       dmirror0  private  -1     64M   13M   20%   16M        0B  123456  120179 +17 +2 +99$' \
-	     '^1       coherent  cdm      2       1G    4K    0%    1G       12K +7 +8 +9 +10 +11$' \
+	     '^devmem  name      kind     node  size  owned  used  use%  huge  peak  poisoned +in +out  evicted  failed  cpu faults$' \
+	     '^0       dmirror0  private  -1     64M    32M   13M   20%    2M   16M        0B  123456  120179 +17 +2 +99$' \
+	     '^1       coherent  cdm      2       1G     1G    4K    0%    0B    1G       12K +7 +8 +9 +10 +11$' \
 	     '^Mirrors' \
 	     '^mirror  device        start +end +faults  retries  timeouts  invals  flushes  pages  entries  dma retries$' \
 	     '^0       -             0 +0x7ffffffff000 +120 +1 +2 +33 +30 +16384 +40 +3$' \
@@ -65,10 +65,10 @@ test_hmmstat_other_columns()
 		'6 5  77777 6 d 4503599627370496 ' >d/devmems
 	printf 'mirror device\n0 \033[2Jx\n1 \303\274' >d/mirrors
 	status 0 ./hmmstat --dir d
-	says '^3       a     -     -     1\.5M    0B    0%  1\.5M         -   -    -        -       -           -$' \
-	     '^4       b     -     - +-     -     -     - ' \
-	     '^5       c     -     - +20K     -     -     - ' \
-	     '^6       d     -     - +20K   24K  120%   16E ' \
+	says '^3       a     -     -     1\.5M      -    0B    0%     -  1\.5M         -   -    -        -       -           -$' \
+	     '^4       b     -     - +-      -     -     -     -     - ' \
+	     '^5       c     -     - +20K      -     -     -     -     - ' \
+	     '^6       d     -     - +20K      -   24K  120%     -   16E ' \
 	     '^0       \?\[2Jx   -      -    ' '^1       \?\?      - '
 	lacks 77777
 	status 0 ./hmmstat --dir d --json
@@ -85,7 +85,7 @@ test_hmmstat_json()
 	[ "$(wc -l <output)" -eq 1 ] || fail "not one line"
 	json 'list(doc) == ["devmems", "mirrors"] and [len(l) for l in doc.values()] == [2, 2]'
 	json 'doc["devmems"][0] == dict(devmem=0, name="dmirror0", kind="private", node=-1,
-		start=0x140000000, end=0x144000000, total=16384, used=3277, peak=4096,
+		start=0x140000000, end=0x144000000, total=16384, owned=8192, used=3277, huge=512, peak=4096,
 		migrated_in=123456, migrated_out=120179, evicted=17, failed=2,
 		cpu_faults=99, poisoned=0)'
 	json 'doc["mirrors"][0] == dict(mirror=0, device=None, start=0, end=0x7ffffffff000,
@@ -160,7 +160,7 @@ test_hmmstat_rates()
 	trap "kill $pid 2>/dev/null || :" EXIT
 	hmmstat_until grep -q '^4 ' output
 	# one has grown, one began anew, one is new
-	sed '2s/123456/173456/; 2s/ 2 99/ 3 99/; 3s/ 7 8/ 6 8/; $a 2 new cdm 0 0 4096 1 1 1 1 1 1 1 1 0' \
+	sed '2s/123456/173456/; 2s/ 2 99/ 3 99/; 3s/ 7 8/ 6 8/; $a 2 new cdm 0 0 4096 1 1 1 1 1 1 1 1 1 1 0' \
 		d/devmems >new
 	mv new d/devmems
 	hmmstat_until grep -q '^2 ' output
@@ -217,14 +217,14 @@ test_hmmstat_bad_files()
 		lines=$(wc -l <good/$file)
 		echo 1 2 3 >>d/$file
 		status 1 ./hmmstat --dir d
-		says "^hmmstat: d/$file:$((lines + 1)): 3 fields, but 1[25] columns$"
+		says "^hmmstat: d/$file:$((lines + 1)): 3 fields, but 1[27] columns$"
 		sed '2s/$/ 5/' good/$file >d/$file
 		status 1 ./hmmstat --dir d --json
-		says "^hmmstat: d/$file:2: 1[36] fields, but 1[25] columns$"
+		says "^hmmstat: d/$file:2: 1[38] fields, but 1[27] columns$"
 		[ "$(wc -l <output)" -eq 1 ] || fail "it also printed something"
 		sed '2s/^/\n/' good/$file >d/$file
 		status 1 ./hmmstat --dir d
-		says "^hmmstat: d/$file:2: 0 fields, but 1[25] columns$"
+		says "^hmmstat: d/$file:2: 0 fields, but 1[27] columns$"
 		: >d/$file
 		status 1 ./hmmstat --dir d
 		says "^hmmstat: d/$file:1: not a text$"
