@@ -130,6 +130,15 @@ const struct hmm_devmem_ops dmirror_devmem_ops = {
 	.may_evict = dmirror_may_evict,
 };
 
+/* Of a device that shares its memory with the toolbox. */
+const struct hmm_devmem_ops dmirror_shared_devmem_ops = {
+	.copy = dmirror_copy_submit,
+	.clear = dmirror_copy_submit,
+	.may_evict = dmirror_may_evict,
+	.get_block = dmirror_get_block,
+	.put_block = dmirror_put_block,
+};
+
 int dmirror_copy_engine_start(struct dmirror_device *dev)
 {
 	struct task_struct *thread;

@@ -30,7 +30,7 @@
 static char *devices = "none";
 module_param(devices, charp, 0444);
 MODULE_PARM_DESC(devices,
-		 "Devices, separated by commas: private:<size>, cdm@<physical address>:<size> or none (default none)");
+		 "Devices, separated by commas: private:<size>[:shared], cdm@<physical address>:<size>[:shared] or none (default none)");
 
 static unsigned int engines = 2;
 module_param(engines, uint, 0444);
@@ -117,7 +117,7 @@ static bool dmirror_memory_valid(const struct dmirror_device *dev)
 
 static int dmirror_parse_device(struct dmirror_device *dev, char *spec)
 {
-	char *size;
+	char *size, *option;
 
 	if (!strcmp(spec, "none"))
 		return 0;
@@ -129,6 +129,15 @@ static int dmirror_parse_device(struct dmirror_device *dev, char *spec)
 		return -EINVAL;
 	}
 	*size++ = 0;
+	option = strchr(size, ':');
+	if (option) {
+		*option++ = 0;
+		if (strcmp(option, "shared")) {
+			pr_err("devices: unknown option '%s'\n", option);
+			return -EINVAL;
+		}
+		dev->shared = true;
+	}
 	if (!strcmp(spec, "private")) {
 		dev->memory = HMM_DMIRROR_MEMORY_PRIVATE;
 	} else if (str_has_prefix(spec, "cdm@")) {
@@ -164,7 +173,8 @@ static bool dmirror_loses_power(const struct dmirror_device *dev)
 static int dmirror_memory_add(struct dmirror_device *dev)
 {
 	const struct hmm_devmem_desc desc = {
-		.ops = &dmirror_devmem_ops,
+		.ops = dev->shared ? &dmirror_shared_devmem_ops :
+				     &dmirror_devmem_ops,
 		.owner = dev,
 		.private = dev,
 		.name = dev->name,
@@ -179,6 +189,8 @@ static int dmirror_memory_add(struct dmirror_device *dev)
 		return 0;
 
 	ret = dmirror_copy_engine_start(dev);
+	if (!ret && dev->shared)
+		ret = dmirror_buffers_init(dev);
 	if (ret)
 		return ret;
 
@@ -212,15 +224,19 @@ static int dmirror_memory_add(struct dmirror_device *dev)
 static void dmirror_memory_remove(struct dmirror_device *dev)
 {
 	unsigned int timeout_ms = DMIRROR_REMOVE_TIMEOUT_MS;
+	int ret = 0;
 
 	/* No time brings back what lies in a device that has vanished. */
 	if (dmirror_inject(dev, HMM_DMIRROR_INJECT_GONE, NULL)) {
 		WRITE_ONCE(dev->gone, true);
 		timeout_ms = 0;
 	}
-	if (dev->devmem && hmm_devmem_remove(dev->devmem, timeout_ms, NULL))
+	if (dev->devmem)
+		ret = hmm_devmem_remove(dev->devmem, timeout_ms, NULL);
+	if (ret)
 		pr_warn("%s: lost pages that were in use\n", dev->name);
 	dev->devmem = NULL;
+	dmirror_buffers_drop(dev, !ret);
 	dmirror_copy_engine_stop(dev);
 	vfree(dev->storage);
 	dev->storage = NULL;
@@ -234,6 +250,7 @@ static void dmirror_device_release(struct kref *refs)
 
 	dmirror_engines_stop(dev);
 	dmirror_memory_remove(dev);
+	mutex_destroy(&dev->buffers.lock);
 	mutex_destroy(&dev->ctx_lock);
 	kfree(dev);
 }
@@ -264,6 +281,8 @@ static struct dmirror_device *dmirror_device_create(char *spec,
 	mutex_init(&dev->ctx_lock);
 	INIT_LIST_HEAD(&dev->contexts);
 	init_rwsem(&dev->memory_lock);
+	mutex_init(&dev->buffers.lock);
+	INIT_LIST_HEAD(&dev->buffers.list);
 	spin_lock_init(&dev->run_lock);
 	INIT_LIST_HEAD(&dev->runs);
 	init_waitqueue_head(&dev->run_wait);
@@ -357,14 +376,22 @@ static void dmirror_devices_remove(void)
 			dmirror_device_remove(dmirror_devices[index]);
 }
 
-/* Nothing is in the memory any more: the toolbox has seen to that. */
-static void dmirror_lose_power(struct dmirror_device *dev)
+/*
+ * Nothing of a process is in the memory any more: the toolbox has seen to that.
+ * 0, or -ENOMEM if the device's own buffers cannot be saved.
+ */
+static int dmirror_lose_power(struct dmirror_device *dev)
 {
 	u64 offset;
+	int ret;
 
 	guard(rwsem_read)(&dev->memory_lock);
+	guard(mutex)(&dev->buffers.lock);
 	if (READ_ONCE(dev->removed))
-		return;
+		return 0;
+	ret = dmirror_buffers_save(dev);
+	if (ret)
+		return ret;
 	for (offset = 0; offset < dev->size; offset += PAGE_SIZE) {
 		if (dev->storage)
 			memset(dev->storage + offset, DMIRROR_STALE_DATA,
@@ -374,6 +401,7 @@ static void dmirror_lose_power(struct dmirror_device *dev)
 				    DMIRROR_STALE_DATA, DMIRROR_LOST_BYTES);
 		cond_resched();
 	}
+	return 0;
 }
 
 /*
@@ -385,18 +413,19 @@ static int dmirror_pm_notify(struct notifier_block *nb, unsigned long event,
 {
 	struct dmirror_device *dev;
 	unsigned int index;
+	int ret = 0;
 
 	if (event != PM_SUSPEND_PREPARE && event != PM_HIBERNATION_PREPARE &&
 	    event != PM_RESTORE_PREPARE)
 		return NOTIFY_DONE;
 	guard(mutex)(&dmirror_devices_lock);
-	for (index = 0; index < DMIRROR_MAX_DEVICES; index++) {
+	for (index = 0; !ret && index < DMIRROR_MAX_DEVICES; index++) {
 		dev = dmirror_devices[index];
 		if (dev && (event != PM_SUSPEND_PREPARE ||
 			    dmirror_loses_power(dev)))
-			dmirror_lose_power(dev);
+			ret = dmirror_lose_power(dev);
 	}
-	return NOTIFY_OK;
+	return notifier_from_errno(ret);
 }
 
 static struct notifier_block dmirror_pm_notifier = {

@@ -147,6 +147,7 @@ static int dmirror_release(struct inode *inode, struct file *file)
 		memset(dev->inject, 0, sizeof(dev->inject));
 	spin_unlock(&dev->inject_lock);
 
+	dmirror_buffers_release(ctx);
 	/*
 	 * Runs that are left were cancelled.  Do not wait for them: one may be
 	 * in a CPU fault that ends only when this process closes its next file

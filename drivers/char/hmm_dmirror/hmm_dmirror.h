@@ -6,6 +6,7 @@
  *
  *   dmirror_device.ctx_lock, dmirror_device.memory_lock (never both; that of a
  *   second device is only tried)
+ *     dmirror_buffers.lock		(not while the toolbox reclaims blocks)
  *     mmap_lock, folio locks, fs_reclaim, mmu notifier	(mm)
  *       mirror update lock		(toolbox, around map and invalidate)
  *         dmirror_engine.lock		(an access in flight)
@@ -13,7 +14,7 @@
  * The other locks are leaves, nothing but workqueue internals is taken under
  * them: dmirror_device.run_lock, dmirror_device.inject_lock,
  * dmirror_ctx.fault_lock, dmirror_copy_engine.lock.  No memory is allocated
- * under any lock of the driver but the first two.  Nothing waits for userspace
+ * under any lock of the driver but the first three.  Nothing waits for userspace
  * under memory_lock.
  *
  * Who holds what: an open file holds its dmirror_ctx, and so does each
@@ -47,7 +48,7 @@
 
 #include "hmm_dmirror_uapi.h"
 
-#define DMIRROR_MAX_DEVICES		8
+#define DMIRROR_MAX_DEVICES		16
 #define DMIRROR_MAX_ENGINES		8
 #define DMIRROR_MAX_FAULT_WORKERS	8
 #define DMIRROR_NR_INJECTIONS		(HMM_DMIRROR_INJECT_GONE + 1)
@@ -91,6 +92,33 @@ struct dmirror_copy_engine {
 	wait_queue_head_t wait;
 	atomic64_t bytes_copied;
 	atomic64_t bytes_cleared;
+};
+
+/**
+ * struct dmirror_buffers - the blocks of device memory that is shared with the
+ *	toolbox, and the buffers there
+ * @lock: protects all of this, and the buffers
+ * @nr_blocks: blocks of DMIRROR_MEMORY_GRAIN that there are; 0 without
+ * @nr_free: bits set in @free
+ * @nr_lent: bits set in @lent
+ * @free: a bit for each block that nobody has
+ * @lent: a bit for each block that the toolbox has
+ * @list: buffers of all contexts, the one that was used longest ago first
+ * @last_id: number of the buffer that was created last
+ * @gets: blocks lent
+ * @puts: blocks that came back
+ */
+struct dmirror_buffers {
+	struct mutex lock;		/* protects all */
+	u32 nr_blocks;
+	u32 nr_free;
+	u32 nr_lent;
+	unsigned long *free;
+	unsigned long *lent;
+	struct list_head list;
+	u32 last_id;
+	u64 gets;
+	u64 puts;
 };
 
 /**
@@ -143,6 +171,7 @@ struct dmirror_engine {
  * @removed: the hardware is gone
  * @dma_dev: the device that DMA addresses are for; NULL without
  * @memory: kind of device memory
+ * @shared: the device allocates its memory itself, for buffers of its own, too
  * @phys: physical address of coherent device memory
  * @size: bytes of device memory
  * @storage: the private device memory itself
@@ -150,6 +179,7 @@ struct dmirror_engine {
  *	writing, after @removed, none does
  * @devmem: device memory; NULL without and when it was removed
  * @gone: the hardware vanished: nothing can be copied any more
+ * @buffers: what is in the memory, with @shared
  * @copy: the copy engine
  * @run_lock: protects @runs
  * @runs: programs that an engine can continue
@@ -169,12 +199,14 @@ struct dmirror_device {
 	bool removed;
 	struct device *dma_dev;
 	enum hmm_dmirror_memory memory;
+	bool shared;
 	u64 phys;
 	u64 size;
 	void *storage;
 	struct rw_semaphore memory_lock;	/* keeps devmem */
 	struct hmm_devmem *devmem;
 	bool gone;
+	struct dmirror_buffers buffers;
 	struct dmirror_copy_engine copy;
 
 	spinlock_t run_lock;		/* protects runs */
@@ -395,10 +427,22 @@ static inline void dmirror_pci_unregister(void) { }
 
 /* copy_engine.c */
 extern const struct hmm_devmem_ops dmirror_devmem_ops;
+extern const struct hmm_devmem_ops dmirror_shared_devmem_ops;
 int dmirror_copy_engine_start(struct dmirror_device *dev);
 void dmirror_copy_engine_stop(struct dmirror_device *dev);
 
 /* poison.c */
 int dmirror_poison(struct dmirror_ctx *ctx, struct hmm_dmirror_poison *args);
+
+/* buffer.c */
+int dmirror_get_block(struct hmm_devmem *devmem, unsigned int timeout_ms,
+		      u64 *offset);
+void dmirror_put_block(struct hmm_devmem *devmem, u64 offset);
+int dmirror_buffer(struct dmirror_ctx *ctx, struct hmm_dmirror_buffer *args,
+		   unsigned int ms, bool last);
+int dmirror_buffers_init(struct dmirror_device *dev);
+int dmirror_buffers_save(struct dmirror_device *dev);
+void dmirror_buffers_drop(struct dmirror_device *dev, bool all_back);
+void dmirror_buffers_release(struct dmirror_ctx *ctx);
 
 #endif /* _HMM_DMIRROR_H */

@@ -41,6 +41,8 @@ enum hmm_dmirror_memory {
 
 /* The device reaches RAM through DMA addresses, behind an IOMMU if there is one. */
 #define HMM_DMIRROR_INFO_DMA	0x1
+/* The device has its memory for buffers of its own, too: HMM_DMIRROR_BUFFER. */
+#define HMM_DMIRROR_INFO_SHARED	0x2
 
 /**
  * struct hmm_dmirror_info - HMM_DMIRROR_INFO, what the device is
@@ -519,6 +521,67 @@ struct hmm_dmirror_inject {
 	__u32 value;
 };
 
+/**
+ * enum hmm_dmirror_buffer_op - what to do with a buffer in device memory
+ * @HMM_DMIRROR_BUFFER_ALLOC: create one; it is in device memory then
+ * @HMM_DMIRROR_BUFFER_USE: bring all of it back there
+ * @HMM_DMIRROR_BUFFER_FREE: free it
+ * @HMM_DMIRROR_BUFFER_STATE: see where it is
+ */
+enum hmm_dmirror_buffer_op {
+	HMM_DMIRROR_BUFFER_ALLOC = 0,
+	HMM_DMIRROR_BUFFER_USE = 1,
+	HMM_DMIRROR_BUFFER_FREE = 2,
+	HMM_DMIRROR_BUFFER_STATE = 3,
+};
+
+/* The buffer stays in device memory. */
+#define HMM_DMIRROR_BUFFER_PINNED	0x01
+
+/**
+ * struct hmm_dmirror_buffer - HMM_DMIRROR_BUFFER, the device's own use of its memory
+ * @op: in, &enum hmm_dmirror_buffer_op
+ * @flags: in, for ALLOC HMM_DMIRROR_BUFFER_*, otherwise 0
+ * @id: number of the buffer: out for ALLOC, 0 if it was not created; in for the
+ *	others, where STATE takes 0 for no buffer; 0 after FREE
+ * @timeout_ms: in, for ALLOC and USE: give up after so many milliseconds, at most
+ *	60000; otherwise 0
+ * @size: of the buffer in bytes: in for ALLOC, a multiple of 2 MiB, not 0, not more
+ *	than the device memory; otherwise 0 in, out
+ * @resident: out, bytes of the buffer that are in device memory, before FREE
+ * @wrong: out, words of the buffer that somebody else has written
+ * @free: out, bytes of device memory that nobody has
+ * @buffers: out, bytes of it that buffers have
+ * @lent: out, bytes of it where process memory may lie
+ * @gets: out, blocks of 2 MiB lent so far
+ * @puts: out, blocks that came back
+ *
+ * Buffers take the place of older ones and of process memory, and the other way
+ * round, as long as whoever gives way has more than half of the device memory; what
+ * gives way goes to RAM.  A buffer belongs to the open file, and is freed when that
+ * is closed.  The members out are written after these errors as well, @resident and
+ * those after it only if the buffer was found or created:
+ *
+ * Errors: EOPNOTSUPP the device has no memory that it shares; ENOENT no such buffer;
+ * EBUSY another call works with it; ENOSPC everything else in the device memory
+ * stays there; ETIME the time is over; ENOMEM RAM ran out; EINTR a fatal signal
+ * arrived.
+ */
+struct hmm_dmirror_buffer {
+	__u32 op;
+	__u32 flags;
+	__u32 id;
+	__u32 timeout_ms;
+	__u64 size;
+	__u64 resident;
+	__u64 wrong;
+	__u64 free;
+	__u64 buffers;
+	__u64 lent;
+	__u64 gets;
+	__u64 puts;
+};
+
 #define HMM_DMIRROR_IOC_MAGIC	0xdd
 
 #define HMM_DMIRROR_INFO	_IOR(HMM_DMIRROR_IOC_MAGIC, 0, struct hmm_dmirror_info)
@@ -533,5 +596,6 @@ struct hmm_dmirror_inject {
 #define HMM_DMIRROR_FAULT	_IOW(HMM_DMIRROR_IOC_MAGIC, 9, struct hmm_dmirror_fault)
 #define HMM_DMIRROR_PERF	_IOR(HMM_DMIRROR_IOC_MAGIC, 10, struct hmm_dmirror_perf)
 #define HMM_DMIRROR_POISON	_IOWR(HMM_DMIRROR_IOC_MAGIC, 11, struct hmm_dmirror_poison)
+#define HMM_DMIRROR_BUFFER	_IOWR(HMM_DMIRROR_IOC_MAGIC, 12, struct hmm_dmirror_buffer)
 
 #endif /* _HMM_DMIRROR_UAPI_H */

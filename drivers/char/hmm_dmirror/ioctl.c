@@ -76,7 +76,8 @@ static long dmirror_ioctl_info(struct dmirror_ctx *ctx, void __user *arg)
 		.memory_size = dev->size,
 		.page_sizes = DMIRROR_PAGE_SIZES,
 		.fault_timeout_ms = dmirror_fault_timeout_ms,
-		.flags = dev->dma_dev ? HMM_DMIRROR_INFO_DMA : 0,
+		.flags = (dev->dma_dev ? HMM_DMIRROR_INFO_DMA : 0) |
+			 (dev->shared ? HMM_DMIRROR_INFO_SHARED : 0),
 	};
 	struct hmm_devmem_stats stats;
 	int ret;
@@ -529,6 +530,52 @@ static long dmirror_ioctl_poison(struct dmirror_ctx *ctx, void __user *arg)
 	return copy_to_user(arg, &args, sizeof(args)) ? -EFAULT : ret;
 }
 
+static bool dmirror_buffer_valid(const struct dmirror_device *dev,
+				 const struct hmm_dmirror_buffer *args)
+{
+	bool brings_in = args->op == HMM_DMIRROR_BUFFER_ALLOC ||
+			 args->op == HMM_DMIRROR_BUFFER_USE;
+
+	if (args->op > HMM_DMIRROR_BUFFER_STATE ||
+	    args->timeout_ms > (brings_in ? DMIRROR_EVICT_MAX_MS : 0))
+		return false;
+	if (args->op != HMM_DMIRROR_BUFFER_ALLOC)
+		return !args->flags && !args->size &&
+		       (args->id || args->op == HMM_DMIRROR_BUFFER_STATE);
+	return !(args->flags & ~HMM_DMIRROR_BUFFER_PINNED) && !args->id &&
+	       args->size && args->size <= dev->size &&
+	       IS_ALIGNED(args->size, DMIRROR_MEMORY_GRAIN);
+}
+
+static long dmirror_ioctl_buffer(struct dmirror_ctx *ctx, void __user *arg)
+{
+	struct dmirror_device *dev = ctx->dev;
+	struct hmm_dmirror_buffer args;
+	u32 left_ms, ms;
+	int ret;
+
+	if (copy_from_user(&args, arg, sizeof(args)))
+		return -EFAULT;
+	if (!dev->shared)
+		return -EOPNOTSUPP;
+	if (!dmirror_buffer_valid(dev, &args))
+		return -EINVAL;
+
+	/* As in an eviction. */
+	left_ms = args.timeout_ms;
+	do {
+		ms = min(left_ms, DMIRROR_EVICT_SLICE_MS);
+		left_ms -= ms;
+		ret = dmirror_memory_enter(dev);
+		if (ret)
+			break;
+		ret = dmirror_buffer(ctx, &args, ms, !left_ms);
+		dmirror_memory_leave(dev);
+		try_to_freeze();
+	} while (ret == -ETIME && left_ms);
+	return copy_to_user(arg, &args, sizeof(args)) ? -EFAULT : ret;
+}
+
 static long dmirror_ioctl_inject(struct dmirror_ctx *ctx, void __user *arg)
 {
 	struct dmirror_device *dev = ctx->dev;
@@ -602,6 +649,8 @@ static long dmirror_ioctl_dispatch(struct dmirror_ctx *ctx, unsigned int cmd,
 		return dmirror_ioctl_perf(ctx, arg);
 	case HMM_DMIRROR_POISON:
 		return dmirror_ioctl_poison(ctx, arg);
+	case HMM_DMIRROR_BUFFER:
+		return dmirror_ioctl_buffer(ctx, arg);
 	default:
 		return -ENOTTY;
 	}
