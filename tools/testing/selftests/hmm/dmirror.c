@@ -361,6 +361,11 @@ int dmirror_poison_offset(struct dmirror *dev, uint64_t offset, size_t length)
 	return control(dev, HMM_DMIRROR_POISON, &poison);
 }
 
+int dmirror_buffer(struct dmirror *dev, struct hmm_dmirror_buffer *buffer)
+{
+	return control(dev, HMM_DMIRROR_BUFFER, buffer);
+}
+
 int dmirror_stats(struct dmirror *dev, struct hmm_dmirror_stats *stats)
 {
 	return control(dev, HMM_DMIRROR_STATS, stats);

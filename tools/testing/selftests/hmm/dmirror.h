@@ -143,6 +143,9 @@ int dmirror_poison(struct dmirror *dev, const void *addr, size_t length,
 /* The same for what lies at @offset in the device memory. */
 int dmirror_poison_offset(struct dmirror *dev, uint64_t offset, size_t length);
 
+/* Work with a buffer of the device's own as described by @buffer, which is filled. */
+int dmirror_buffer(struct dmirror *dev, struct hmm_dmirror_buffer *buffer);
+
 /* Read the counters. */
 int dmirror_stats(struct dmirror *dev, struct hmm_dmirror_stats *stats);
 

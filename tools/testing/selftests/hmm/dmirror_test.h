@@ -75,6 +75,23 @@ static inline int open_dma(struct dmirror *dev)
 }
 
 /*
+ * The first device that has its @memory for buffers of its own, too; -ENODEV if
+ * there is none.
+ */
+static inline int open_shared(struct dmirror *dev, enum hmm_dmirror_memory memory)
+{
+	unsigned int nth;
+	int ret;
+
+	for (nth = 0; ; nth++) {
+		ret = dmirror_open_memory(dev, memory, nth);
+		if (ret || dev->info.flags & HMM_DMIRROR_INFO_SHARED)
+			return ret;
+		dmirror_close(dev);
+	}
+}
+
+/*
  * As OPEN_OR_SKIP() for the first device with @memory, or with @dma for the first
  * one that uses DMA addresses.
  */

@@ -434,4 +434,70 @@ TEST_F(suspend, long_eviction)
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
 }
 
+/* Buffers of the device's own, in private memory that it shares. */
+FIXTURE(shared)
+{
+	struct dmirror dev;
+};
+
+FIXTURE_SETUP(shared)
+{
+	int ret;
+
+	if (access(PM_TEST, W_OK))
+		SKIP(return, "the kernel has no " PM_TEST);
+	ret = open_shared(&self->dev, PRIVATE);
+	if (ret == -ENODEV)
+		SKIP(return, "hmm_dmirror has no device that shares its memory");
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, write_text(PM_TEST, "freezer"));
+	ASSERT_EQ(0, write_number(PM_TEST_DELAY, 0));
+}
+
+FIXTURE_TEARDOWN_PARENT(shared)
+{
+	if (access(PM_TEST, W_OK))
+		return;
+	EXPECT_EQ(0, write_text(PM_TEST, "none"));
+	EXPECT_EQ(0, write_number(PM_TEST_DELAY, 5));
+}
+
+/* The driver has all of its memory back before it saves what lies there. */
+TEST_F(shared, buffer)
+{
+	struct hmm_dmirror_buffer buffer = {
+		.op = HMM_DMIRROR_BUFFER_ALLOC,
+		.flags = HMM_DMIRROR_BUFFER_PINNED,
+		.timeout_ms = 10000,
+		.size = 2 * HUGE,
+	};
+	struct hmm_dmirror_buffer now = { .op = HMM_DMIRROR_BUFFER_STATE };
+	size_t length = PAGES * page_size();
+	char *data = map_pages(PAGES);
+
+	ASSERT_NE(NULL, data);
+	fill(data, length, 1);
+	ASSERT_EQ(0, dmirror_buffer(&self->dev, &buffer));
+	ASSERT_TRUE(move_in(&self->dev, data, length));
+	ASSERT_EQ(0, dmirror_buffer(&self->dev, &now));
+	ASSERT_LE(HUGE, now.lent);
+
+	ASSERT_EQ(0, go_to_sleep());
+	now.id = buffer.id;
+	now.size = 0;
+	ASSERT_EQ(0, dmirror_buffer(&self->dev, &now));
+	EXPECT_EQ(0, now.lent);
+	EXPECT_EQ(0, now.resident);
+	EXPECT_EQ(0, now.wrong);
+	EXPECT_EQ(0, differences(data, length, 1));
+
+	now.op = HMM_DMIRROR_BUFFER_USE;
+	now.size = 0;
+	ASSERT_EQ(0, dmirror_buffer(&self->dev, &now));
+	EXPECT_EQ(2 * HUGE, now.resident);
+	EXPECT_EQ(0, now.wrong);
+	EXPECT_TRUE(move_in(&self->dev, data, length));
+	EXPECT_EQ(0, differences(data, length, 1));
+}
+
 TEST_HARNESS_MAIN

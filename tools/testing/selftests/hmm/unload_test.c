@@ -13,7 +13,8 @@
 
 #define MODULE		"hmm_dmirror"
 #define DEFAULT_PARAMS	\
-	"devices=private:64M,private:64M,cdm@0x140000000:64M,none"
+	"devices=private:64M,private:64M,cdm@0x140000000:64M,none," \
+	"private:16M:shared,cdm@0x150000000:16M:shared"
 #define PAGES		64
 #define USERS		2
 /* In use while the driver goes: more than the users can bring back at once. */

@@ -18,7 +18,8 @@
 # what was running.
 
 HMM_NR=0
-HMM_DEVICES=${HMM_DEVICES-private:64M,private:64M,cdm@0x140000000:64M,none}
+HMM_DEVICES=${HMM_DEVICES-private:64M,private:64M,cdm@0x140000000:64M,none,\
+private:16M:shared,cdm@0x150000000:16M:shared}
 
 plan()
 {
