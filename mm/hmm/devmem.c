@@ -214,8 +214,10 @@ static int hmm_devmem_plug(struct hmm_devmem *devmem, u64 size,
  * @desc: the driver's side; copied
  * @size: bytes, a multiple of 2 MiB
  *
- * Pages in use are charged to the cgroup of whoever called hmm_migrate_to_device(),
- * in the dmem controller's region "hmm/" and the name in @desc.
+ * Pages in use are charged to the cgroup of the process that they belong to, or if
+ * the kernel cannot do that (dmem_cgroup_try_charge_mm()), and in
+ * hmm_devmem_evict_to(), to the caller's, in the dmem controller's region "hmm/" and
+ * the name in @desc.
  *
  * Gives the memory struct pages at a free physical address range, which no
  * device decodes.  After "mm/hmm: heterogeneous memory management" v25,

@@ -241,9 +241,13 @@ static int hmm_devmem_init_page(struct hmm_devmem *devmem, struct mm_struct *mm,
 	if (err)
 		return err;
 	hmm_life_check_free(devmem, page, 1);
-	zone_device_page_init(page, &devmem->pgmap, 0);
-	/* The accessors are for private pages only. */
+	/*
+	 * Whoever gets a reference finds the charge, see hmm_devmem_charged_to().
+	 * The accessors are for private pages only.
+	 */
 	page->zone_device_data = pool;
+	smp_wmb();
+	zone_device_page_init(page, &devmem->pgmap, 0);
 	hmm_life_check_taken(devmem, page_folio(page));
 	return 0;
 }
@@ -362,9 +366,11 @@ struct folio *hmm_devmem_alloc_huge(struct hmm_devmem *devmem,
 	charge->whole = true;
 
 	hmm_life_check_free(devmem, &folio->page, HMM_PMD_PAGES);
-	zone_device_folio_init(folio, &devmem->pgmap, HMM_PMD_ORDER);
 	folio->page.zone_device_data =
 		(void *)((unsigned long)charge | HMM_CHARGE_HUGE);
+	/* As in hmm_devmem_init_page(). */
+	smp_wmb();
+	zone_device_folio_init(folio, &devmem->pgmap, HMM_PMD_ORDER);
 	hmm_life_check_taken(devmem, folio);
 	hmm_devmem_count_used(devmem, HMM_PMD_PAGES);
 	atomic_long_add(HMM_PMD_PAGES, &devmem->huge);
@@ -423,7 +429,5 @@ void hmm_devmem_folio_free(struct folio *folio)
 	hmm_devmem_uncharge(devmem, folio, nr);
 	hmm_life_forget_charge(folio);
 	hmm_poison_free(devmem, index, nr);
-	hmm_devmem_search_from(devmem, index);
-	hmm_block_freed(devmem);
 	hmm_devmem_put_pages(devmem, nr);
 }

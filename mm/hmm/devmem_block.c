@@ -78,6 +78,12 @@ static u64 hmm_block_offset(unsigned long block)
 	return (u64)block * HMM_DEVMEM_BLOCK_SIZE;
 }
 
+/* Is a block being emptied?  Nothing can move into what is free there. */
+bool hmm_block_emptying(const struct hmm_devmem *devmem)
+{
+	return devmem->sharing && atomic_read(&devmem->sharing->nr_emptying);
+}
+
 static bool hmm_block_poisoned(const struct hmm_devmem *devmem,
 			       unsigned long block)
 {
@@ -248,7 +254,9 @@ static bool hmm_block_take(struct hmm_devmem_sharing *sharing,
 	struct genpool_data_fixed at = { .offset = hmm_block_offset(block) };
 
 	guard(spinlock_irqsave)(&sharing->lock);
+	/* A frame may be back in the pool just after it was poisoned. */
 	if (!test_bit(block, sharing->owned) ||
+	    hmm_block_poisoned(sharing->devmem, block) ||
 	    !gen_pool_alloc_algo(sharing->devmem->pool, HMM_DEVMEM_BLOCK_SIZE,
 				 gen_pool_fixed_alloc, &at))
 		return false;

@@ -190,8 +190,13 @@ static bool hmm_evict_reserve_huge(struct hmm_eviction *e, unsigned long index,
 		return false;
 	/* It fills a block. */
 	page = hmm_evict_page(e, round_down(index, HMM_DEVMEM_BLOCK_PAGES));
-	if (!folio_test_large(page_folio(page)))
+	/* A free frame may still look like one. */
+	if (!page_ref_count(page) || !folio_test_large(page_folio(page)))
 		return false;
+	if (hmm_poison_hits(page_to_pfn(page), HMM_PMD_PAGES)) {
+		hmm_evict_split(page);
+		return false;
+	}
 	if (e->control.target) {
 		huge = hmm_evict_target_take_huge(e->control.target, &e->round, err);
 	} else {
@@ -308,6 +313,9 @@ static int hmm_evict_part(struct hmm_eviction *e, unsigned long *index,
 	*index = hmm_evict_next(e, *index, end);
 	if (*index < end)
 		huge = hmm_evict_reserve_huge(e, *index, &err);
+	/* The next block may be a huge folio. */
+	end = min(end, round_down(*index, HMM_DEVMEM_BLOCK_PAGES) +
+		       HMM_DEVMEM_BLOCK_PAGES);
 	if (huge) {
 		*index = round_down(*index, HMM_DEVMEM_BLOCK_PAGES);
 		while (nr < HMM_DEVMEM_BLOCK_PAGES)
@@ -366,12 +374,13 @@ static int hmm_evict_block(struct hmm_eviction *e,
 		wanted = HMM_DEVMEM_BLOCK_PAGES;
 	while (index < end && wanted) {
 		unsigned long before = e->round.evicted, first = index;
-		unsigned long no_room = e->round.no_room;
+		struct hmm_devmem_evict_result round = e->round;
 
 		err = hmm_evict_part(e, &index, end, wanted);
 		wanted -= min(wanted, e->round.evicted - before);
 		if (err == -ENOSPC && hmm_evict_target_grow(e->control.target)) {
-			e->round.no_room = no_room;
+			round.evicted = e->round.evicted;
+			e->round = round;
 			index = first;
 			err = 0;
 		}
@@ -568,8 +577,13 @@ int hmm_evict_for_room(struct hmm_devmem *devmem, unsigned long nr_pages,
 	if (!err || !timeout_ms)
 		return err;
 	err = hmm_evict(devmem, &control, &result);
-	/* Others may have made it meanwhile; a huge folio needs all of it. */
-	if (result.evicted ||
+	if (result.evicted)
+		return 0;
+	/* Others may have made it meanwhile, but not where a block is emptied. */
+	while (hmm_block_emptying(devmem) && time_before(jiffies, control.deadline))
+		schedule_timeout_uninterruptible(1);
+	/* A huge folio needs all of it. */
+	if (!hmm_block_emptying(devmem) &&
 	    hmm_devmem_nr_free(devmem) >= (nr_pages % HMM_PMD_PAGES ? 1 : nr_pages))
 		return 0;
 	return !err || err == -ETIME || err == -EBUSY ? -ENOSPC : err;

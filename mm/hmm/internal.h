@@ -45,7 +45,8 @@ struct notifier_block;
 
 /* Device memory has huge folios only if eviction can split them. */
 #ifdef SPLIT_HUGE_PAGE_EXPORTED
-#define HMM_HUGE_DEVICE_FOLIOS	thp_migration_supported()
+#define HMM_HUGE_DEVICE_FOLIOS	(thp_migration_supported() && \
+				 PMD_SIZE == HMM_DEVMEM_BLOCK_SIZE)
 #else
 #define HMM_HUGE_DEVICE_FOLIOS	false
 #endif
@@ -216,6 +217,7 @@ int hmm_block_get(struct hmm_devmem *devmem, unsigned int timeout_ms);
 unsigned long hmm_block_put_free(struct hmm_devmem *devmem, unsigned long nr,
 				 enum hmm_devmem_state worst);
 void hmm_block_freed(struct hmm_devmem *devmem);
+bool hmm_block_emptying(const struct hmm_devmem *devmem);
 long hmm_block_nr_taken(struct hmm_devmem *devmem);
 unsigned long hmm_block_nr_owned(const struct hmm_devmem *devmem);
 bool hmm_block_poison(struct hmm_devmem *devmem, unsigned long index);

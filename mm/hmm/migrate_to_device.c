@@ -165,6 +165,20 @@ static unsigned long hmm_migrate_choose_device(struct hmm_devmem *devmem,
 	return hmm_migrate_choose_small(m, args->npages, nr_reserved, missing);
 }
 
+/* Destinations that were poisoned since they were taken: the sources stay. */
+void hmm_migrate_drop_poisoned(struct hmm_migration *m, unsigned long npages)
+{
+	unsigned long i;
+
+	/* Pairs with the test_and_set_bit() in hmm_poison_mark(). */
+	smp_mb();
+	for (i = 0; i < npages; i++)
+		if (m->dst[i] &&
+		    hmm_poison_hits(page_to_pfn(migrate_pfn_to_page(m->dst[i])),
+				    hmm_migration_dst_pages(m, i)))
+			hmm_migrate_drop_dst(m, i);
+}
+
 /* Copy and clear at the same time; drop the destinations that failed. */
 static int hmm_migrate_fill_device(struct hmm_devmem *devmem,
 				   struct hmm_migration *m, unsigned long npages)
@@ -186,6 +200,7 @@ static int hmm_migrate_fill_device(struct hmm_devmem *devmem,
 	if (m->nr_clears)
 		clear_err = hmm_batch_wait(&clear, clear_err);
 
+	hmm_migrate_drop_poisoned(m, npages);
 	if (!copy_err && !clear_err)
 		return 0;
 
@@ -206,7 +221,7 @@ void hmm_migrate_book_device(struct hmm_devmem *devmem, struct hmm_migration *m,
 			     unsigned long npages, unsigned long *moved,
 			     unsigned long *filled)
 {
-	unsigned long i, last_block = ULONG_MAX;
+	unsigned long i, last = ULONG_MAX;
 
 	for (i = 0; i < npages; i++) {
 		struct page *dst = migrate_pfn_to_page(m->dst[i]);
@@ -217,15 +232,19 @@ void hmm_migrate_book_device(struct hmm_devmem *devmem, struct hmm_migration *m,
 		hmm_life_check_committed(devmem, page_folio(dst),
 					 migrate_pfn_to_page(m->src[i]));
 		index = hmm_devmem_index(devmem, dst);
+		/* After the last page: one that has none resident leaves the list. */
+		if (last != ULONG_MAX && last / HMM_DEVMEM_BLOCK_PAGES !=
+					 index / HMM_DEVMEM_BLOCK_PAGES)
+			hmm_devmem_touch_index(devmem, last);
+		last = index;
 		hmm_devmem_set_resident(devmem, index, nr);
-		if (index / HMM_DEVMEM_BLOCK_PAGES != last_block)
-			hmm_devmem_touch_index(devmem, index);
-		last_block = index / HMM_DEVMEM_BLOCK_PAGES;
 		if (migrate_pfn_to_page(m->src[i]))
 			*moved += nr;
 		else
 			*filled += nr;
 	}
+	if (last != ULONG_MAX)
+		hmm_devmem_touch_index(devmem, last);
 	atomic64_add(*moved + *filled, &devmem->migrated_in);
 }
 

@@ -295,7 +295,10 @@ static vm_fault_t hmm_migrate_fault_huge(struct vm_fault *vmf)
 	m = hmm_migration_alloc(HMM_PMD_PAGES);
 	if (!m)
 		return VM_FAULT_OOM;
-	m->huge = vma_alloc_folio(HMM_GFP_HUGE, HMM_PMD_ORDER, vmf->vma, start);
+	/* What is poisoned cannot be copied. */
+	if (!hmm_poison_hits(folio_pfn(page_folio(vmf->page)), HMM_PMD_PAGES))
+		m->huge = vma_alloc_folio(HMM_GFP_HUGE, HMM_PMD_ORDER,
+					  vmf->vma, start);
 	if (m->huge) {
 		ret = hmm_migrate_fault_step(m, vmf, start, start + PMD_SIZE);
 		split = ret == VM_FAULT_SIGBUS;

@@ -112,7 +112,9 @@ static int hmm_pm_evict(struct hmm_devmem *devmem)
 	} while (err == -ETIME && time_before(jiffies, give_up));
 
 	if (err == -ETIME)
-		return result.failed ? -EIO : -EBUSY;
+		return result.failed > hmm_poison_in_use(devmem, 0,
+							 hmm_devmem_nr_pages(devmem)) ?
+		       -EIO : -EBUSY;
 	return err;
 }
 

@@ -91,6 +91,8 @@ void hmm_poison_free(struct hmm_devmem *devmem, unsigned long index,
 	/* Those poisoned meanwhile; of those from before, none is in the pool. */
 	for_each_set_bit_from(first, devmem->poisoned, end)
 		hmm_poison_take(devmem, first);
+	hmm_devmem_search_from(devmem, end - nr);
+	hmm_block_freed(devmem);
 }
 
 /* Nobody uses the memory any more: give back what the pool lacks. */
@@ -124,6 +126,12 @@ bool hmm_poison_hits(unsigned long pfn, unsigned long nr)
 	return find_next_bit(devmem->poisoned, first + nr, first) < first + nr;
 }
 
+/* A free frame still looks like part of the huge folio that it was part of. */
+static bool hmm_poison_part_of(const struct page *page, const struct folio *folio)
+{
+	return &folio->page == page || folio_test_large(folio);
+}
+
 /* Poisoned pages among [first, end) that are still in use. */
 unsigned long hmm_poison_in_use(const struct hmm_devmem *devmem,
 				unsigned long first, unsigned long end)
@@ -132,8 +140,12 @@ unsigned long hmm_poison_in_use(const struct hmm_devmem *devmem,
 
 	if (atomic_long_read(&devmem->lost) <= 0)
 		return 0;
-	for_each_set_bit_from(first, devmem->poisoned, end)
-		nr += !!page_count(hmm_poison_page(devmem, first));
+	for_each_set_bit_from(first, devmem->poisoned, end) {
+		struct page *page = hmm_poison_page(devmem, first);
+		struct folio *folio = page_folio(page);
+
+		nr += folio_ref_count(folio) && hmm_poison_part_of(page, folio);
+	}
 	return nr;
 }
 
@@ -145,8 +157,12 @@ static struct folio *hmm_poison_get_folio(struct page *page)
 
 		if (!folio_try_get(folio))
 			return NULL;
-		if (folio == page_folio(page))
-			return folio;
+		if (folio == page_folio(page)) {
+			if (hmm_poison_part_of(page, folio))
+				return folio;
+			folio_put(folio);
+			return NULL;
+		}
 		folio_put(folio);
 	}
 }
