@@ -246,7 +246,7 @@ static int hmm_devmem_init_page(struct hmm_devmem *devmem, struct mm_struct *mm,
 	 * The accessors are for private pages only.
 	 */
 	page->zone_device_data = pool;
-	smp_wmb();
+	smp_wmb();	/* before the reference count */
 	zone_device_page_init(page, &devmem->pgmap, 0);
 	hmm_life_check_taken(devmem, page_folio(page));
 	return 0;
@@ -368,8 +368,7 @@ struct folio *hmm_devmem_alloc_huge(struct hmm_devmem *devmem,
 	hmm_life_check_free(devmem, &folio->page, HMM_PMD_PAGES);
 	folio->page.zone_device_data =
 		(void *)((unsigned long)charge | HMM_CHARGE_HUGE);
-	/* As in hmm_devmem_init_page(). */
-	smp_wmb();
+	smp_wmb();	/* as in hmm_devmem_init_page() */
 	zone_device_folio_init(folio, &devmem->pgmap, HMM_PMD_ORDER);
 	hmm_life_check_taken(devmem, folio);
 	hmm_devmem_count_used(devmem, HMM_PMD_PAGES);

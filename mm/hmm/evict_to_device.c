@@ -304,8 +304,7 @@ void hmm_evict_target_book(struct hmm_evict_target *target,
  * * -ETIME - the time is over
  * * -ENOMEM - RAM ran out
  * * -ENODEV - one of the memories is being removed
- * * -EAGAIN - the system is going to sleep or not quite awake, and @target loses
- *   power then
+ * * -EAGAIN - the system is going to sleep, and @target loses power then
  * * -EINTR - a fatal signal arrived
  */
 int hmm_devmem_evict_to(struct hmm_devmem *devmem, struct hmm_devmem *target,

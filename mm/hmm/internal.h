@@ -41,7 +41,7 @@ struct notifier_block;
 
 /* Base pages in the unit of migration and of invalidation, a page table. */
 #define HMM_PMD_ORDER	(PMD_SHIFT - PAGE_SHIFT)
-#define HMM_PMD_PAGES	(1UL << HMM_PMD_ORDER)
+#define HMM_PMD_PAGES	(PMD_SIZE >> PAGE_SHIFT)
 
 /* Device memory has huge folios only if eviction can split them. */
 #ifdef SPLIT_HUGE_PAGE_EXPORTED

@@ -249,8 +249,7 @@ static int hmm_migrate_range(struct hmm_devmem *devmem, struct mm_struct *mm,
  * * -EIO - the device failed to copy; the pages concerned were left
  * * -ENOMEM - RAM ran out; the walk stopped there
  * * -ENODEV - @devmem is being removed; the walk stopped there
- * * -EAGAIN - the system is going to sleep or not quite awake, and @devmem loses
- *   power then; the walk stopped there
+ * * -EAGAIN - @devmem is about to lose power, see devmem.rst; the walk stopped there
  * * -EINTR - a fatal signal arrived; the walk stopped there
  * * -ESRCH - the process has exited
  */

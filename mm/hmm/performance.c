@@ -69,8 +69,7 @@ EXPORT_SYMBOL_GPL(hmm_devmem_get_node);
  * Context: process context, may sleep.
  * Return:
  * * 0 - @perf has at least one value
- * * -EOPNOTSUPP - the kernel lacks hmat_get_coordinates(), which a patch of the
- *   series adds, or CONFIG_ACPI_HMAT
+ * * -EOPNOTSUPP - the kernel lacks hmat_get_coordinates() or CONFIG_ACPI_HMAT
  * * -ENODATA - firmware reported nothing for this memory
  */
 int hmm_devmem_get_performance(const struct hmm_devmem *devmem,

@@ -290,6 +290,9 @@ static bool hmm_poison_supported(const struct hmm_devmem *devmem)
  * kernel without it a device keeps what it maps of private pages until that is
  * invalidated, which the driver has to see to, and CDM cannot be poisoned.
  *
+ * What the driver has not lent (get_block) it must not use nor lend.  After -EBUSY
+ * all else was done, and the call may be repeated.
+ *
  * After what memory_failure() does for RAM.
  *
  * Context: process context, may sleep, no folio lock held and nothing under which
@@ -297,10 +300,8 @@ static bool hmm_poison_supported(const struct hmm_devmem *devmem)
  * Return: 0, also if it was poisoned before, or:
  * * -EINVAL - the range is empty, misaligned or not within the memory
  * * -EOPNOTSUPP - CDM, and the kernel cannot unmap it; nothing was done
- * * -ENXIO - part of it lies in blocks that the driver has not lent (get_block), and
- *   was left alone; it is the driver's not to use it, nor lend it
- * * -EBUSY - others have kept some page locked, it may still be mapped or copied;
- *   otherwise all was done, and the call may be repeated
+ * * -ENXIO - part of it lies in blocks that the driver has not lent: left alone
+ * * -EBUSY - others have kept some page locked, it may still be mapped or copied
  */
 int hmm_devmem_memory_failure(struct hmm_devmem *devmem, u64 offset, u64 size)
 {

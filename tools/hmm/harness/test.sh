@@ -46,11 +46,11 @@ programs()
 short_programs()
 {
 	local program
+	local left="memory_test fairness_test memcg_test evict_test pci_test"
 
+	left+=" evict_race_test evict_to_test buffer_test suspend_test vanish_test"
 	for program in $(programs); do
-		list_has "$program" \
-			"memory_test fairness_test memcg_test evict_test pci_test evict_race_test" ||
-			printf '%s ' "$program"
+		list_has "$program" "$left" || printf '%s ' "$program"
 	done
 }
 
@@ -142,14 +142,14 @@ job=full
 case $mode in
 all)
 	"$HMM_HARNESS/build.sh" ext debug
-	guest full "$patched" "$patched" "$(suites)" "$(programs)" 1800
+	guest full "$patched" "$patched" "$(suites)" "$(programs)" 2700
 	guest external "$HMM_BUILD/ext/debug" "$HMM_BUILD/pristine/debug" \
 		"$(suites)" "$(short_programs)" 1800 HMM_UNMODIFIED_KERNEL=1
 	scripts ;;
 kunit)
 	guest $job "$patched" "$patched" "${SUITE:-$(suites)}" "" 900 ;;
 selftest)
-	guest $job "$patched" "$patched" "" "${TEST:-$(programs)}" 1800 ;;
+	guest $job "$patched" "$patched" "" "${TEST:-$(programs)}" 2700 ;;
 scripts)
 	scripts ;;
 esac
