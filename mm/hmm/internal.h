@@ -26,6 +26,7 @@
 #include <linux/hmm/devmem.h>
 #include <linux/hmm/mirror.h>
 #include <linux/memremap.h>
+#include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/srcu.h>

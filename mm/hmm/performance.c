@@ -6,9 +6,10 @@
  * physical address, so it can describe only what the CPU addresses: not private
  * memory, whose range is made up.
  */
-#include <linux/acpi.h>
 #include <linux/export.h>
 #include <linux/ioport.h>
+#include <linux/memory-tiers.h>
+#include <linux/node.h>
 #include <linux/numa.h>
 
 #include "internal.h"

@@ -2,9 +2,9 @@
 /*
  * KUnit tests of device memory.
  */
-#include <linux/acpi.h>
 #include <linux/io.h>
 #include <linux/ioport.h>
+#include <linux/memory-tiers.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 

@@ -204,10 +204,10 @@ section_sizes()
 	size -A "$1" | awk '$1 ~ /^\./ && $1 != ".comment" { print $1, $2 }'
 }
 
-# The objects that a patch of kind "fix" changes, as paths in an object tree.
+# The objects that patches to the core change, as paths in an object tree.
 fixed_objects()
 {
-	awk '!/^#/ && $3 == "fix" { print $1 }' "$HMM_ROOT/patches/series" |
+	awk '!/^#/ && $3 != "wiring" { print $1 }' "$HMM_ROOT/patches/series" |
 	while IFS= read -r p; do
 		sed -n 's|^+++ b/\(.*\)\.c$|./\1.o|p' "$HMM_ROOT/patches/$p"
 	done | sort -u
@@ -223,8 +223,8 @@ object_sizes()
 		-exec size {} +) | awk '$1 ~ /^[0-9]/ { print $6, $1, $2, $3 }' | sort
 }
 
-# Every section must be as large as without the series; with fixes to the kernel
-# in it, every object that they do not touch.
+# Every section must be as large as without the series; with patches to the core in
+# it, every object that they do not touch.
 check_size()
 {
 	local fixed measure=section_sizes file=/vmlinux ours theirs
@@ -233,7 +233,7 @@ check_size()
 	fixed=$(fixed_objects)
 	if [ -n "$fixed" ]; then
 		measure=object_sizes file=
-		echo "changed by fixes: $fixed"
+		echo "changed by patches to the core: $fixed"
 	fi
 	ours=$($measure "$PATCHED/matrix-link$file" | grep -vwF "${fixed:-no such object}")
 	theirs=$($measure "$PRISTINE/debug$file" | grep -vwF "${fixed:-no such object}")
