@@ -106,6 +106,7 @@ check_numa()
 	matrix_variant nonuma <<-EOF
 		CONFIG_NUMA=n
 		CONFIG_X86_64_ACPI_NUMA=n
+		CONFIG_ACPI_HMAT=n
 		CONFIG_NUMA_BALANCING=n
 		CONFIG_NUMA_EMU=n
 	EOF

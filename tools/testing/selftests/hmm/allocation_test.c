@@ -350,6 +350,7 @@ TEST_F(allocation, evict_to)
 				       &result);
 		ASSERT_TRUE(acceptable(self, ret));
 		EXPECT_EQ(0, differences(data, self->length, 1));
+		ASSERT_TRUE(nothing_left(self, data));
 	}
 	EXPECT_ALL_FAILED();
 	EXPECT_LT(0, self->refused);
