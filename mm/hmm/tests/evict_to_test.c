@@ -165,6 +165,9 @@ static void evict_to_test_full(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, NR - 3, t->result.no_room + t->result.untried);
 	KUNIT_EXPECT_EQ(test, 0, test_read_word(test, rest));
 	evict_to_test_verify(test);
+	/* While its address space is there. */
+	KUNIT_EXPECT_EQ(test, 0, hmm_devmem_evict(t->to->devmem, ULONG_MAX,
+						  TEST_TIMEOUT_MS, &t->result));
 }
 
 /* Either device fails once, and then again and again. */

@@ -3,6 +3,7 @@
  * The device behind the KUnit tests.  Memory, page tables and migrations are
  * real; only the device is made up.
  */
+#include <linux/delay.h>
 #include <linux/highmem.h>
 #include <linux/mman.h>
 #include <linux/mm.h>
@@ -250,10 +251,24 @@ struct test_device *test_device_create(struct kunit *test)
 	return device;
 }
 
+/*
+ * The test's address space goes away with its thread, perhaps only now: the
+ * unmodified kernel does not survive an eviction at the same time.
+ */
+static void test_device_wait_unused(struct test_device *device)
+{
+	unsigned int ms;
+
+	for (ms = 0; ms < 500 && test_device_used(device); ms += 10)
+		msleep(10);
+}
+
 void test_device_destroy(struct test_device *device)
 {
 	if (!device)
 		return;
+	if (device->devmem)
+		test_device_wait_unused(device);
 	if (device->mirrored)
 		hmm_mirror_unregister(&device->mirror);
 	if (device->devmem)
