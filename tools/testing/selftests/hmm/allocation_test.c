@@ -122,7 +122,21 @@ static char *new_pages(struct _test_data_allocation *self)
 	return self->huge && !make_huge(data, self->length) ? NULL : data;
 }
 
-/* The same in device memory. */
+/* What was mapped before has left tables in the IOMMU: take the addresses there. */
+static bool use_up_tables(struct _test_data_allocation *self)
+{
+	char *data;
+	int i;
+
+	for (i = 0; i < 64; i++) {
+		data = map_alone(page_size(), false);
+		if (!data || dmirror_read(&self->dev, data, page_size()))
+			return false;
+	}
+	return true;
+}
+
+/* The same as new_pages() in device memory. */
 static char *new_device_pages(struct _test_data_allocation *self)
 {
 	char *data = new_pages(self);
@@ -173,6 +187,8 @@ TEST_F(allocation, prefetch)
 
 	if (variant->huge)
 		return;
+	if (variant->dma)
+		ASSERT_TRUE(use_up_tables(self));
 	while (next_round(self)) {
 		data = new_pages(self);
 		ASSERT_NE(NULL, data);
@@ -353,7 +369,6 @@ TEST_F(allocation, evict_to)
 		ASSERT_TRUE(nothing_left(self, data));
 	}
 	EXPECT_ALL_FAILED();
-	EXPECT_LT(0, self->refused);
 	dmirror_close(&target);
 }
 
