@@ -68,11 +68,13 @@ FIXTURE_SETUP(allocation)
 	if (self->file < 0)
 		SKIP(return, "the kernel does not inject allocation failures");
 	OPEN_KIND_OR_SKIP(return, &self->dev, variant->memory, variant->dma);
-	self->huge = variant->huge;
+	/*
+	 * Only with the patches of the series: without, there are hundreds of
+	 * pages, each with an allocation that can fail.
+	 */
+	self->huge = variant->huge && !getenv("HMM_UNMODIFIED_KERNEL");
 	self->length = self->huge ? HUGE : PAGES * page_size();
-	/* Only with the patches of the series. */
-	if (self->huge && !getenv("HMM_UNMODIFIED_KERNEL"))
-		self->whole = HUGE;
+	self->whole = self->huge ? HUGE : 0;
 	self->failed = true;
 }
 
