@@ -274,6 +274,9 @@ TEST_F(unload, while_in_use)
 	struct use *use;
 	size_t i;
 
+	/* It does not survive an eviction while a process exits. */
+	if (getenv("HMM_UNMODIFIED_KERNEL"))
+		return;
 	if (variant->memory == NONE)
 		return;
 	ASSERT_NE(NULL, map);
