@@ -259,8 +259,8 @@ static void test_device_wait_unused(struct test_device *device)
 {
 	unsigned int ms;
 
-	for (ms = 0; ms < 500 && test_device_used(device); ms += 10)
-		msleep(10);
+	for (ms = 0; ms < 500 && test_device_used(device); ms += 20)
+		msleep(20);
 }
 
 void test_device_destroy(struct test_device *device)
