@@ -337,7 +337,7 @@ struct folio *hmm_devmem_alloc_huge(struct hmm_devmem *devmem,
 				    struct mm_struct *mm, int *err)
 {
 	struct hmm_devmem_charge *charge;
-	unsigned long phys, index, end;
+	unsigned long phys, index;
 	struct folio *folio;
 
 	*err = 0;
@@ -347,8 +347,7 @@ struct folio *hmm_devmem_alloc_huge(struct hmm_devmem *devmem,
 		return NULL;
 	folio = pfn_folio(PHYS_PFN(phys));
 	index = hmm_devmem_index(devmem, &folio->page);
-	end = index + HMM_PMD_PAGES;
-	if (find_next_bit(devmem->poisoned, end, index) < end) {
+	if (hmm_devmem_any_set(devmem->poisoned, index, HMM_PMD_PAGES)) {
 		/* Just now, or it would not be in the pool. */
 		hmm_poison_free(devmem, index, HMM_PMD_PAGES);
 		return NULL;

@@ -59,16 +59,14 @@ struct hmm_devmem_sharing {
  * struct hmm_block_reclaim - a reclaim on its way
  * @devmem: device memory
  * @deadline: in jiffies
- * @before: this round is about blocks not used since, by &hmm_devmem.clock
- * @last_used: when the block was used that was tried last in this round
+ * @cursor: how far this round has come
  * @kept: the driver kept some block in this round
  * @tried: some block was not kept
  */
 struct hmm_block_reclaim {
 	struct hmm_devmem *devmem;
 	unsigned long deadline;
-	u64 before;
-	u64 last_used;
+	struct hmm_lru_cursor cursor;
 	bool kept;
 	bool tried;
 };
@@ -87,19 +85,17 @@ bool hmm_block_emptying(const struct hmm_devmem *devmem)
 static bool hmm_block_poisoned(const struct hmm_devmem *devmem,
 			       unsigned long block)
 {
-	unsigned long first = block * HMM_DEVMEM_BLOCK_PAGES;
-	unsigned long end = first + HMM_DEVMEM_BLOCK_PAGES;
-
-	return find_next_bit(devmem->poisoned, end, first) < end;
+	return hmm_devmem_any_set(devmem->poisoned,
+				  block * HMM_DEVMEM_BLOCK_PAGES,
+				  HMM_DEVMEM_BLOCK_PAGES);
 }
 
 static bool hmm_block_resident(const struct hmm_devmem *devmem,
 			       unsigned long block)
 {
-	unsigned long first = block * HMM_DEVMEM_BLOCK_PAGES;
-	unsigned long end = first + HMM_DEVMEM_BLOCK_PAGES;
-
-	return find_next_bit(devmem->resident, end, first) < end;
+	return hmm_devmem_any_set(devmem->resident,
+				  block * HMM_DEVMEM_BLOCK_PAGES,
+				  HMM_DEVMEM_BLOCK_PAGES);
 }
 
 static void hmm_block_queue(struct hmm_devmem_sharing *sharing)
@@ -341,51 +337,18 @@ static void hmm_block_give_back_work(struct work_struct *work)
 		hmm_block_queue(sharing);
 }
 
-/*
- * The next block to empty, that was used longest ago; false if all were tried.  Empty
- * ones leave the list.
- */
-static bool hmm_block_next_victim(struct hmm_block_reclaim *r,
-				  unsigned long *block)
+/* The next block to empty, without poison; NULL if all were tried. */
+static struct hmm_devmem_block *hmm_block_next_victim(struct hmm_block_reclaim *r)
 {
 	struct hmm_devmem *devmem = r->devmem;
-	struct hmm_devmem_block *victim, *next;
+	struct hmm_devmem_block *victim;
 
-	guard(spinlock_irqsave)(&devmem->lru_lock);
-	list_for_each_entry_safe(victim, next, &devmem->lru, lru) {
-		*block = victim - devmem->blocks;
-		if (victim->used > r->before)
+	while ((victim = hmm_lru_take(devmem, &r->cursor))) {
+		if (!hmm_block_poisoned(devmem, victim - devmem->blocks))
 			break;
-		if (!hmm_block_resident(devmem, *block)) {
-			list_del_init(&victim->lru);
-			continue;
-		}
-		if (victim->used <= r->last_used ||
-		    hmm_block_poisoned(devmem, *block))
-			continue;
-		r->last_used = victim->used;
-		if (!victim->evicting) {
-			victim->evicting = true;
-			return true;
-		}
-		r->tried = true;
+		hmm_lru_put(devmem, victim);
 	}
-	return false;
-}
-
-static bool hmm_block_may_evict(struct hmm_devmem *devmem, unsigned long block)
-{
-	bool allowed = true;
-	int idx;
-
-	if (devmem->desc.ops->may_evict &&
-	    hmm_devmem_enter(devmem, HMM_DEVMEM_LIVE, &idx)) {
-		allowed = devmem->desc.ops->may_evict(devmem,
-						      hmm_block_offset(block),
-						      HMM_DEVMEM_BLOCK_SIZE);
-		hmm_devmem_leave(devmem, idx);
-	}
-	return allowed;
+	return victim;
 }
 
 /*
@@ -428,21 +391,22 @@ static int hmm_block_reclaim_round(struct hmm_block_reclaim *r,
 				   unsigned long nr, unsigned long *done)
 {
 	struct hmm_devmem *devmem = r->devmem;
-	unsigned long block;
+	struct hmm_devmem_block *victim;
 	int err = 0;
 
-	r->before = hmm_devmem_clock(devmem);
-	r->last_used = 0;
+	r->cursor = (struct hmm_lru_cursor){
+		.before = hmm_devmem_clock(devmem) };
 	r->kept = false;
 	r->tried = false;
 	*done += hmm_block_put_free(devmem, nr - *done, HMM_DEVMEM_LIVE);
-	while (*done < nr && !err && hmm_block_next_victim(r, &block)) {
-		if (hmm_block_may_evict(devmem, block))
-			err = hmm_block_empty(r, block, done);
+	while (*done < nr && !err && (victim = hmm_block_next_victim(r))) {
+		if (hmm_evict_allowed(devmem,
+				      hmm_devmem_block_index(devmem, victim),
+				      HMM_DEVMEM_LIVE))
+			err = hmm_block_empty(r, victim - devmem->blocks, done);
 		else
 			r->kept = true;
-		scoped_guard(spinlock_irqsave, &devmem->lru_lock)
-			devmem->blocks[block].evicting = false;
+		hmm_lru_put(devmem, victim);
 		if (!err && *done < nr)
 			err = hmm_block_expired(r);
 		cond_resched();
@@ -505,7 +469,7 @@ int hmm_devmem_reclaim_blocks(struct hmm_devmem *devmem, unsigned long nr_blocks
 		if (err || *reclaimed == nr_blocks ||
 		    !hmm_block_any(devmem->sharing))
 			break;
-		if (r.kept && !r.tried)
+		if (r.kept && !r.tried && !r.cursor.passed_over)
 			err = -EBUSY;
 		else
 			err = hmm_block_expired(&r);

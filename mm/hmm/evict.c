@@ -23,10 +23,7 @@
  * @m: working memory
  * @control: what the caller wants
  * @removing: the memory is being removed: no veto, and no signal ends it
- * @round_before: &hmm_evict_control.before for this round
- * @last: block that was tried last in this round; NULL if none
- * @last_used: when it was used; 0 if none was tried
- * @passed_over: another eviction was at some block
+ * @cursor: how far this round has come
  * @result: what the caller gets; what stayed is that of the round before
  * @round: this round's
  */
@@ -35,83 +32,26 @@ struct hmm_eviction {
 	struct hmm_migration *m;
 	struct hmm_evict_control control;
 	bool removing;
-	u64 round_before;
-	struct hmm_devmem_block *last;
-	u64 last_used;
-	bool passed_over;
+	struct hmm_lru_cursor cursor;
 	struct hmm_devmem_evict_result *result;
 	struct hmm_devmem_evict_result round;
 };
-
-static unsigned long hmm_block_index(const struct hmm_devmem *devmem,
-				     const struct hmm_devmem_block *block)
-{
-	return (block - devmem->blocks) * HMM_DEVMEM_BLOCK_PAGES;
-}
-
-/* Where to look on: after the block tried last, if it was not used since. */
-static struct list_head *hmm_evict_cursor(const struct hmm_eviction *e)
-{
-	if (e->last && e->last->used == e->last_used &&
-	    !list_empty(&e->last->lru))
-		return &e->last->lru;
-	return &e->devmem->lru;
-}
-
-/*
- * Take the next block; NULL if this round has tried all.  Empty ones leave the list,
- * and one that another eviction works on is passed over.
- */
-static struct hmm_devmem_block *hmm_evict_take_block(struct hmm_eviction *e)
-{
-	struct hmm_devmem *devmem = e->devmem;
-	struct hmm_devmem_block *block, *next;
-
-	guard(spinlock_irqsave)(&devmem->lru_lock);
-	block = list_entry(hmm_evict_cursor(e), struct hmm_devmem_block, lru);
-	block = list_next_entry(block, lru);
-	list_for_each_entry_safe_from(block, next, &devmem->lru, lru) {
-		unsigned long index = hmm_block_index(devmem, block);
-		unsigned long end = index + HMM_DEVMEM_BLOCK_PAGES;
-
-		/* In the order of their use: all that follow are younger. */
-		if (block->used > e->round_before)
-			return NULL;
-		if (block->used <= e->last_used)
-			continue;
-		if (find_next_bit(devmem->resident, end, index) >= end) {
-			list_del_init(&block->lru);
-			continue;
-		}
-		e->last = block;
-		e->last_used = block->used;
-		if (!block->evicting) {
-			block->evicting = true;
-			return block;
-		}
-		e->passed_over = true;
-	}
-	return NULL;
-}
 
 /* @again: not all of it was tried, begin with it the next time. */
 static void hmm_evict_put_block(struct hmm_eviction *e,
 				struct hmm_devmem_block *block, bool again)
 {
-	guard(spinlock_irqsave)(&e->devmem->lru_lock);
-	block->evicting = false;
+	hmm_lru_put(e->devmem, block);
 	if (again) {
-		e->last = NULL;
-		e->last_used--;
+		e->cursor.last = NULL;
+		e->cursor.last_used--;
 	}
 }
 
 static void hmm_evict_begin_round(struct hmm_eviction *e)
 {
-	e->last = NULL;
-	e->last_used = 0;
-	e->passed_over = false;
-	e->round_before = min(e->control.before, hmm_devmem_clock(e->devmem));
+	e->cursor = (struct hmm_lru_cursor){
+		.before = min(e->control.before, hmm_devmem_clock(e->devmem)) };
 	e->round = (struct hmm_devmem_evict_result){};
 }
 
@@ -136,13 +76,6 @@ static void hmm_evict_count(struct hmm_eviction *e, unsigned long nr,
 	/* Not collected, held, or refused by the core after the copy. */
 	e->round.busy += nr - chosen - no_dst + copied - moved;
 	atomic64_add(moved, &e->devmem->evicted);
-}
-
-/* Page of index @index. */
-static struct page *hmm_evict_page(const struct hmm_eviction *e,
-				   unsigned long index)
-{
-	return pfn_to_page(PHYS_PFN(e->devmem->pgmap.range.start) + index);
 }
 
 /* Split the huge folio that begins with @page, if nobody else holds it. */
@@ -170,7 +103,7 @@ static unsigned long hmm_evict_next(const struct hmm_eviction *e,
 	do {
 		index = find_next_bit(e->devmem->resident, end, index);
 	} while (index < end && pool &&
-		 !hmm_devmem_charged_to(hmm_evict_page(e, index), pool) &&
+		 !hmm_devmem_charged_to(hmm_devmem_page(e->devmem, index), pool) &&
 		 ++index);
 	return index;
 }
@@ -189,7 +122,7 @@ static bool hmm_evict_reserve_huge(struct hmm_eviction *e, unsigned long index,
 	if (!hmm_devmem_huge_ok(e->devmem))
 		return false;
 	/* It fills a block. */
-	page = hmm_evict_page(e, round_down(index, HMM_DEVMEM_BLOCK_PAGES));
+	page = hmm_devmem_page(e->devmem, round_down(index, HMM_DEVMEM_BLOCK_PAGES));
 	/* A free frame may still look like one. */
 	if (!page_ref_count(page) || !folio_test_large(page_folio(page)))
 		return false;
@@ -319,11 +252,11 @@ static int hmm_evict_part(struct hmm_eviction *e, unsigned long *index,
 	if (huge) {
 		*index = round_down(*index, HMM_DEVMEM_BLOCK_PAGES);
 		while (nr < HMM_DEVMEM_BLOCK_PAGES)
-			e->m->reserved[nr++] = hmm_evict_page(e, (*index)++);
+			e->m->reserved[nr++] = hmm_devmem_page(e->devmem, (*index)++);
 	}
 	while (!huge && !err && nr < wanted && *index < end &&
 	       nr < HMM_DEVMEM_BLOCK_PAGES) {
-		e->m->reserved[nr++] = hmm_evict_page(e, *index);
+		e->m->reserved[nr++] = hmm_devmem_page(e->devmem, *index);
 		*index = hmm_evict_next(e, *index + 1, end);
 	}
 	if (nr)
@@ -334,27 +267,43 @@ leave:
 	return err;
 }
 
-/* May the block be evicted?  What stays for that reason is counted. */
-static bool hmm_evict_allowed(struct hmm_eviction *e, unsigned long index)
+/**
+ * hmm_evict_allowed() - ask the driver whether a block may be evicted
+ * @devmem: device memory
+ * @index: of the first page of the block
+ * @worst: the last state of @devmem that is good enough
+ *
+ * Context: process context, may sleep, no lock that the may_evict operation takes.
+ * Return: false to keep it.
+ */
+bool hmm_evict_allowed(struct hmm_devmem *devmem, unsigned long index,
+		       enum hmm_devmem_state worst)
 {
-	struct hmm_devmem *devmem = e->devmem;
-	unsigned long end = index + HMM_DEVMEM_BLOCK_PAGES, i = index;
 	bool allowed = true;
 	int idx;
 
-	if (e->removing || READ_ONCE(devmem->suspended) ||
-	    !devmem->desc.ops->may_evict)
-		return true;
-	if (hmm_devmem_enter(devmem, e->control.worst, &idx)) {
+	if (devmem->desc.ops->may_evict &&
+	    hmm_devmem_enter(devmem, worst, &idx)) {
 		allowed = devmem->desc.ops->may_evict(devmem,
 						      (u64)index << PAGE_SHIFT,
 						      HMM_DEVMEM_BLOCK_SIZE);
 		hmm_devmem_leave(devmem, idx);
 	}
-	if (!allowed)
-		for_each_set_bit_from(i, devmem->resident, end)
-			e->round.kept++;
 	return allowed;
+}
+
+/* Does the driver keep the block?  What stays for that reason is counted. */
+static bool hmm_evict_kept(struct hmm_eviction *e, unsigned long index)
+{
+	struct hmm_devmem *devmem = e->devmem;
+	unsigned long end = index + HMM_DEVMEM_BLOCK_PAGES;
+
+	if (e->removing || READ_ONCE(devmem->suspended) ||
+	    hmm_evict_allowed(devmem, index, e->control.worst))
+		return false;
+	for_each_set_bit_from(index, devmem->resident, end)
+		e->round.kept++;
+	return true;
 }
 
 /*
@@ -364,11 +313,11 @@ static bool hmm_evict_allowed(struct hmm_eviction *e, unsigned long index)
 static int hmm_evict_block(struct hmm_eviction *e,
 			   struct hmm_devmem_block *block, unsigned long wanted)
 {
-	unsigned long index = hmm_block_index(e->devmem, block);
+	unsigned long index = hmm_devmem_block_index(e->devmem, block);
 	unsigned long end = index + HMM_DEVMEM_BLOCK_PAGES;
 	int err = 0;
 
-	if (!hmm_evict_allowed(e, index))
+	if (hmm_evict_kept(e, index))
 		index = end;
 	if (e->control.before != U64_MAX)
 		wanted = HMM_DEVMEM_BLOCK_PAGES;
@@ -410,7 +359,7 @@ static void hmm_evict_count_untried(struct hmm_eviction *e, unsigned long first,
 /* Does the driver keep all that this round has seen? */
 static bool hmm_evict_all_kept(const struct hmm_eviction *e)
 {
-	return e->round.kept && !e->passed_over && !e->round.evicted &&
+	return e->round.kept && !e->cursor.passed_over && !e->round.evicted &&
 	       !e->round.busy && !e->round.no_ram && !e->round.no_room &&
 	       !e->round.failed;
 }
@@ -499,7 +448,7 @@ int hmm_evict(struct hmm_devmem *devmem, const struct hmm_evict_control *control
 
 	hmm_evict_init(&e, devmem, control, result);
 	while (nr_pages && hmm_devmem_nr_left(devmem) > 0) {
-		struct hmm_devmem_block *block = hmm_evict_take_block(&e);
+		struct hmm_devmem_block *block = hmm_lru_take(devmem, &e.cursor);
 
 		if (block) {
 			err = hmm_evict_block(&e, block, nr_pages -
@@ -513,7 +462,7 @@ int hmm_evict(struct hmm_devmem *devmem, const struct hmm_evict_control *control
 		} else {
 			/* All was used since, or is charged to others. */
 			if (control->pool ||
-			    (control->before != U64_MAX && !e.last_used))
+			    (control->before != U64_MAX && !e.cursor.last_used))
 				break;
 			/* Whoever holds what is left needs time to let go. */
 			if (!e.round.evicted)
@@ -534,6 +483,12 @@ int hmm_evict(struct hmm_devmem *devmem, const struct hmm_evict_control *control
 	return hmm_evict_finish(&e, err, 0, hmm_devmem_nr_pages(devmem));
 }
 
+/* What an eviction means that has freed nothing: @err, or there is no room. */
+static int hmm_evict_no_room(int err)
+{
+	return !err || err == -ETIME || err == -EBUSY ? -ENOSPC : err;
+}
+
 /*
  * Evict @size bytes of what is charged to @pool, as far as they can be moved now.
  * Returns 0 if there was something, -ENOSPC if not, or another negative errno.
@@ -551,9 +506,7 @@ int hmm_evict_charged(struct hmm_devmem *devmem,
 	struct hmm_devmem_evict_result result;
 	int err = hmm_evict(devmem, &control, &result);
 
-	if (result.evicted)
-		return 0;
-	return !err || err == -ETIME || err == -EBUSY ? -ENOSPC : err;
+	return result.evicted ? 0 : hmm_evict_no_room(err);
 }
 
 /*
@@ -586,7 +539,7 @@ int hmm_evict_for_room(struct hmm_devmem *devmem, unsigned long nr_pages,
 	if (!hmm_block_emptying(devmem) &&
 	    hmm_devmem_nr_free(devmem) >= (nr_pages % HMM_PMD_PAGES ? 1 : nr_pages))
 		return 0;
-	return !err || err == -ETIME || err == -EBUSY ? -ENOSPC : err;
+	return hmm_evict_no_room(err);
 }
 
 /**
@@ -653,14 +606,12 @@ int hmm_devmem_evict_range(struct hmm_devmem *devmem, u64 offset, u64 size,
 		.deadline = jiffies + msecs_to_jiffies(timeout_ms),
 		.worst = HMM_DEVMEM_LIVE,
 	};
-	u64 total = (u64)hmm_devmem_nr_pages(devmem) << PAGE_SHIFT;
 	unsigned long first, end, index;
 	struct hmm_eviction e;
 	int err = 0;
 
 	*result = (struct hmm_devmem_evict_result){};
-	if (!size || !PAGE_ALIGNED(offset | size) || offset >= total ||
-	    size > total - offset)
+	if (!hmm_devmem_range_valid(devmem, offset, size))
 		return -EINVAL;
 	first = offset >> PAGE_SHIFT;
 	end = (offset + size) >> PAGE_SHIFT;
@@ -672,7 +623,7 @@ int hmm_devmem_evict_range(struct hmm_devmem *devmem, u64 offset, u64 size,
 				err = hmm_evict_expired(&e);
 			cond_resched();
 		}
-		if (find_next_bit(devmem->resident, end, first) >= end) {
+		if (!hmm_devmem_any_set(devmem->resident, first, end - first)) {
 			err = 0;
 			break;
 		}

@@ -260,7 +260,7 @@ int hmm_evict_target_fill(struct hmm_evict_target *target,
 	if (!m->nr_copies)
 		return 0;
 	err = hmm_evict_copy(target, devmem, m);
-	hmm_migrate_drop_poisoned(m, nr);
+	hmm_migrate_drop_poisoned(target->devmem, m, nr);
 	for (i = 0; i < nr && err; i++)
 		if (m->dst[i])
 			hmm_migrate_drop_dst(m, i);

@@ -172,6 +172,38 @@ static inline unsigned long hmm_devmem_index(const struct hmm_devmem *devmem,
 	return page_to_pfn(page) - PHYS_PFN(devmem->pgmap.range.start);
 }
 
+/* The page at @index, in base pages. */
+static inline struct page *hmm_devmem_page(const struct hmm_devmem *devmem,
+					   unsigned long index)
+{
+	return pfn_to_page(PHYS_PFN(devmem->pgmap.range.start) + index);
+}
+
+/* Index of the first page of a block, in base pages. */
+static inline unsigned long
+hmm_devmem_block_index(const struct hmm_devmem *devmem,
+		       const struct hmm_devmem_block *block)
+{
+	return (block - devmem->blocks) * HMM_DEVMEM_BLOCK_PAGES;
+}
+
+/* Has any of these pages a bit in one of the bitmaps of the memory? */
+static inline bool hmm_devmem_any_set(const unsigned long *bitmap,
+				      unsigned long index, unsigned long nr)
+{
+	return find_next_bit(bitmap, index + nr, index) < index + nr;
+}
+
+/* Is that a range of whole pages in the memory?  In bytes. */
+static inline bool hmm_devmem_range_valid(const struct hmm_devmem *devmem,
+					  u64 offset, u64 size)
+{
+	u64 total = (u64)hmm_devmem_nr_pages(devmem) << PAGE_SHIFT;
+
+	return size && PAGE_ALIGNED(offset | size) && offset < total &&
+	       size <= total - offset;
+}
+
 /* Pages in use, but for those that are poisoned. */
 static inline long hmm_devmem_nr_left(const struct hmm_devmem *devmem)
 {
@@ -250,6 +282,8 @@ struct hmm_evict_control {
 };
 
 /* evict.c */
+bool hmm_evict_allowed(struct hmm_devmem *devmem, unsigned long index,
+		       enum hmm_devmem_state worst);
 int hmm_evict_alloc_spare(struct hmm_devmem *devmem);
 void hmm_evict_free_spare(struct hmm_devmem *devmem);
 int hmm_evict(struct hmm_devmem *devmem, const struct hmm_evict_control *control,
@@ -259,7 +293,24 @@ int hmm_evict_charged(struct hmm_devmem *devmem,
 int hmm_evict_for_room(struct hmm_devmem *devmem, unsigned long nr_pages,
 		       u64 before, unsigned int timeout_ms);
 
+/**
+ * struct hmm_lru_cursor - a walk along the blocks in the order of their use
+ * @before: only blocks that were not used since, by &hmm_devmem.clock
+ * @last: block that was taken or passed over last, NULL: none
+ * @last_used: when it was used, 0: none
+ * @passed_over: somebody else had some block
+ */
+struct hmm_lru_cursor {
+	u64 before;
+	struct hmm_devmem_block *last;
+	u64 last_used;
+	bool passed_over;
+};
+
 /* lru.c */
+struct hmm_devmem_block *hmm_lru_take(struct hmm_devmem *devmem,
+				      struct hmm_lru_cursor *cursor);
+void hmm_lru_put(struct hmm_devmem *devmem, struct hmm_devmem_block *block);
 u64 hmm_devmem_clock(struct hmm_devmem *devmem);
 void hmm_devmem_touch_index(struct hmm_devmem *devmem, unsigned long index);
 

@@ -29,7 +29,7 @@
 static inline bool hmm_life_none_resident(const struct hmm_devmem *devmem,
 					  unsigned long index, unsigned long nr)
 {
-	return find_next_bit(devmem->resident, index + nr, index) == index + nr;
+	return !hmm_devmem_any_set(devmem->resident, index, nr);
 }
 
 /* Has each of them?  What was poisoned counts as if. */

@@ -92,7 +92,8 @@ void hmm_batch_init(struct hmm_devmem_batch *batch,
 int hmm_batch_wait(struct hmm_devmem_batch *batch, int err);
 
 /* migrate_to_device.c */
-void hmm_migrate_drop_poisoned(struct hmm_migration *m, unsigned long npages);
+void hmm_migrate_drop_poisoned(struct hmm_devmem *devmem,
+			       struct hmm_migration *m, unsigned long npages);
 void hmm_migrate_set_dst(struct hmm_migration *m, unsigned long i,
 			 struct page *dst, unsigned int order);
 void hmm_migrate_book_device(struct hmm_devmem *devmem, struct hmm_migration *m,

@@ -166,12 +166,15 @@ static unsigned long hmm_migrate_choose_device(struct hmm_devmem *devmem,
 }
 
 /* Destinations that were poisoned since they were taken: the sources stay. */
-void hmm_migrate_drop_poisoned(struct hmm_migration *m, unsigned long npages)
+void hmm_migrate_drop_poisoned(struct hmm_devmem *devmem,
+			       struct hmm_migration *m, unsigned long npages)
 {
 	unsigned long i;
 
 	/* Pairs with the test_and_set_bit() in hmm_poison_mark(). */
 	smp_mb();
+	if (likely(!atomic_long_read(&devmem->nr_poisoned)))
+		return;
 	for (i = 0; i < npages; i++)
 		if (m->dst[i] &&
 		    hmm_poison_hits(page_to_pfn(migrate_pfn_to_page(m->dst[i])),
@@ -200,7 +203,7 @@ static int hmm_migrate_fill_device(struct hmm_devmem *devmem,
 	if (m->nr_clears)
 		clear_err = hmm_batch_wait(&clear, clear_err);
 
-	hmm_migrate_drop_poisoned(m, npages);
+	hmm_migrate_drop_poisoned(devmem, m, npages);
 	if (!copy_err && !clear_err)
 		return 0;
 

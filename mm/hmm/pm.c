@@ -7,7 +7,7 @@
  * perhaps with a page that has to move, and the devices that swap out to are about
  * to go.
  */
-#include <linux/bits.h>
+#include <linux/bitops.h>
 #include <linux/jiffies.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
@@ -118,22 +118,12 @@ static int hmm_pm_evict(struct hmm_devmem *devmem)
 	return err;
 }
 
-static void hmm_pm_begin(unsigned long event)
+static void hmm_pm_set_transition(unsigned long event, bool on)
 {
 	struct hmm_devmem *devmem;
 
 	guard(mutex)(&hmm_pm_lock);
-	hmm_pm_transitions |= BIT(event);
-	list_for_each_entry(devmem, &hmm_pm_devmems, pm_link)
-		hmm_pm_update(devmem);
-}
-
-static void hmm_pm_end(unsigned long event)
-{
-	struct hmm_devmem *devmem;
-
-	guard(mutex)(&hmm_pm_lock);
-	hmm_pm_transitions &= ~BIT(event);
+	__assign_bit(event, &hmm_pm_transitions, on);
 	list_for_each_entry(devmem, &hmm_pm_devmems, pm_link)
 		hmm_pm_update(devmem);
 }
@@ -143,7 +133,7 @@ static int hmm_pm_prepare(unsigned long event)
 	struct hmm_devmem *devmem = NULL;
 	int err = 0;
 
-	hmm_pm_begin(event);
+	hmm_pm_set_transition(event, true);
 	while ((devmem = hmm_pm_next(devmem))) {
 		if (!READ_ONCE(devmem->suspended))
 			continue;
@@ -162,7 +152,7 @@ static int hmm_pm_prepare(unsigned long event)
 	scoped_guard(mutex, &hmm_pm_lock)
 		hmm_pm_set_evicting(NULL);
 	/* No PM_POST_* comes to whoever refuses. */
-	hmm_pm_end(event);
+	hmm_pm_set_transition(event, false);
 	return err;
 }
 
@@ -189,13 +179,13 @@ int hmm_pm_notify(struct notifier_block *nb, unsigned long event, void *unused)
 	case PM_RESTORE_PREPARE:
 		return notifier_from_errno(hmm_pm_prepare(event));
 	case PM_POST_HIBERNATION:
-		hmm_pm_end(PM_HIBERNATION_PREPARE);
+		hmm_pm_set_transition(PM_HIBERNATION_PREPARE, false);
 		return NOTIFY_OK;
 	case PM_POST_SUSPEND:
-		hmm_pm_end(PM_SUSPEND_PREPARE);
+		hmm_pm_set_transition(PM_SUSPEND_PREPARE, false);
 		return NOTIFY_OK;
 	case PM_POST_RESTORE:
-		hmm_pm_end(PM_RESTORE_PREPARE);
+		hmm_pm_set_transition(PM_RESTORE_PREPARE, false);
 		return NOTIFY_OK;
 	default:
 		return NOTIFY_DONE;

@@ -31,12 +31,6 @@
 #define HMM_POISON_UNMAPS	false
 #endif
 
-static struct page *hmm_poison_page(const struct hmm_devmem *devmem,
-				    unsigned long index)
-{
-	return pfn_to_page(PHYS_PFN(devmem->pgmap.range.start) + index);
-}
-
 /**
  * hmm_poison_keep() - keep a frame that was just taken from the pool?
  * @devmem: device memory
@@ -118,12 +112,11 @@ void hmm_poison_release(struct hmm_devmem *devmem)
 bool hmm_poison_hits(unsigned long pfn, unsigned long nr)
 {
 	struct hmm_devmem *devmem = hmm_devmem_from_pfn(pfn);
-	unsigned long first;
 
 	if (likely(!devmem || !atomic_long_read(&devmem->nr_poisoned)))
 		return false;
-	first = hmm_devmem_index(devmem, pfn_to_page(pfn));
-	return find_next_bit(devmem->poisoned, first + nr, first) < first + nr;
+	return hmm_devmem_any_set(devmem->poisoned,
+				  hmm_devmem_index(devmem, pfn_to_page(pfn)), nr);
 }
 
 /* A free frame still looks like part of the huge folio that it was part of. */
@@ -141,7 +134,7 @@ unsigned long hmm_poison_in_use(const struct hmm_devmem *devmem,
 	if (atomic_long_read(&devmem->lost) <= 0)
 		return 0;
 	for_each_set_bit_from(first, devmem->poisoned, end) {
-		struct page *page = hmm_poison_page(devmem, first);
+		struct page *page = hmm_devmem_page(devmem, first);
 		struct folio *folio = page_folio(page);
 
 		nr += folio_ref_count(folio) && hmm_poison_part_of(page, folio);
@@ -232,7 +225,7 @@ void hmm_poison_mark(struct hmm_devmem *devmem, unsigned long index)
 static int hmm_poison_frame(struct hmm_devmem *devmem, unsigned long index,
 			    unsigned long deadline)
 {
-	struct page *page = hmm_poison_page(devmem, index);
+	struct page *page = hmm_devmem_page(devmem, index);
 	int ret = 0;
 
 	if (!hmm_block_poison(devmem, index))
@@ -305,10 +298,7 @@ static bool hmm_poison_supported(const struct hmm_devmem *devmem)
  */
 int hmm_devmem_memory_failure(struct hmm_devmem *devmem, u64 offset, u64 size)
 {
-	u64 total = (u64)hmm_devmem_nr_pages(devmem) << PAGE_SHIFT;
-
-	if (!size || !PAGE_ALIGNED(offset | size) || offset >= total ||
-	    size > total - offset)
+	if (!hmm_devmem_range_valid(devmem, offset, size))
 		return -EINVAL;
 	if (!hmm_poison_supported(devmem))
 		return -EOPNOTSUPP;
@@ -351,7 +341,7 @@ unsigned long hmm_poison_lose(struct hmm_devmem *devmem)
 	if (!HMM_POISON_UNMAPS)
 		return 0;
 	for_each_set_bit(i, devmem->resident, hmm_devmem_nr_pages(devmem)) {
-		struct page *page = hmm_poison_page(devmem, i);
+		struct page *page = hmm_devmem_page(devmem, i);
 
 		if (!hmm_poison_get_folio(page))
 			continue;

@@ -117,14 +117,6 @@ static bool wait_lent(struct dmirror *dev, uint64_t lent)
 	return state(dev).lent == lent;
 }
 
-static uint64_t used_pages(struct dmirror *dev)
-{
-	struct hmm_dmirror_info info;
-
-	return dmirror_info(dev, &info) ? ~0ull :
-					  info.memory_used / page_size();
-}
-
 /* @nr blocks of process memory with pattern @seed, without huge pages. */
 static char *map_blocks(size_t nr, uint64_t seed)
 {

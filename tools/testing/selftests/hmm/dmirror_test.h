@@ -293,6 +293,23 @@ static inline bool make_huge(char *start, size_t length)
 	return true;
 }
 
+/* Bytes of the device's memory that are in use; ~0 if it does not say. */
+static inline uint64_t memory_used(struct dmirror *dev)
+{
+	struct hmm_dmirror_info info;
+
+	return dmirror_info(dev, &info) ? ~0ull : info.memory_used;
+}
+
+/* The same in base pages, or -errno. */
+static inline long used_pages(struct dmirror *dev)
+{
+	struct hmm_dmirror_info info;
+	int ret = dmirror_info(dev, &info);
+
+	return ret ? ret : (long)(info.memory_used / page_size());
+}
+
 static inline uint64_t now_us(void)
 {
 	struct timespec now;

@@ -239,13 +239,6 @@ FIXTURE_TEARDOWN(evict_race)
 	dmirror_close(&self->race.dev);
 }
 
-static uint64_t memory_used(struct dmirror *dev)
-{
-	struct hmm_dmirror_info info;
-
-	return dmirror_info(dev, &info) ? ~0ULL : info.memory_used;
-}
-
 /* All moves to the device once, huge pages as such. */
 static void expect_moves(struct __test_metadata *_metadata, struct race *race)
 {

@@ -34,15 +34,6 @@ FIXTURE_VARIANT_ADD(evict, cdm)
 	.memory = CDM,
 };
 
-static uint64_t used_pages(struct dmirror *dev)
-{
-	struct hmm_dmirror_info info;
-
-	if (dmirror_info(dev, &info))
-		return ~0ull;
-	return info.memory_used / page_size();
-}
-
 FIXTURE_SETUP(evict)
 {
 	int i;

@@ -76,14 +76,6 @@ FIXTURE_TEARDOWN(evict_to)
 #define BACK(pages, ms) \
 	dmirror_evict_to(&self->to, &self->from, pages, ms, &self->result)
 
-/* Bytes that a device's memory has in use; ~0 if it does not say. */
-static uint64_t used(struct dmirror *dev)
-{
-	struct hmm_dmirror_info info;
-
-	return dmirror_info(dev, &info) ? ~0ull : info.memory_used;
-}
-
 static uint64_t used_huge(struct dmirror *dev)
 {
 	struct hmm_dmirror_info info;
@@ -92,8 +84,8 @@ static uint64_t used_huge(struct dmirror *dev)
 }
 
 #define EXPECT_USED(from_bytes, to_bytes) do { \
-	EXPECT_EQ(from_bytes, used(&self->from)); \
-	EXPECT_EQ(to_bytes, used(&self->to)); \
+	EXPECT_EQ(from_bytes, memory_used(&self->from)); \
+	EXPECT_EQ(to_bytes, memory_used(&self->to)); \
 } while (0)
 
 /* Pages that stayed, for whatever reason. */
@@ -156,7 +148,7 @@ TEST_F(evict_to, there)
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
 	/* The CPU writes where it is, or brings it back. */
 	fill(self->data, self->length, 2);
-	EXPECT_EQ(variant->to == CDM ? self->length : 0, used(&self->to));
+	EXPECT_EQ(variant->to == CDM ? self->length : 0, memory_used(&self->to));
 	EXPECT_EQ(0, differences(self->data, self->length, 2));
 }
 
@@ -454,15 +446,11 @@ TEST_F(evict_to, arguments)
 static char *huge_in(struct _test_data_evict_to *self)
 {
 	char *data = map_huge(LENGTH);
-	size_t i;
 
 	if (!data)
 		return NULL;
 	fill(data, LENGTH, 4);
-	for (i = 0; i < LENGTH; i += HUGE)
-		if (madvise(data + i, HUGE, MADV_COLLAPSE))
-			return NULL;
-	return move_in(&self->from, data, LENGTH) &&
+	return make_huge(data, LENGTH) && move_in(&self->from, data, LENGTH) &&
 	       used_huge(&self->from) == AREAS * self->whole ? data : NULL;
 }
 
@@ -499,7 +487,7 @@ TEST_F(evict_to, huge_target_fragmented)
 	ASSERT_NE(NULL, rest);
 	for (i = 0; i < size; i += HUGE)
 		ASSERT_EQ(0, madvise(rest + i, HUGE / 2, MADV_DONTNEED));
-	ASSERT_EQ(size / 2, used(&self->to));
+	ASSERT_EQ(size / 2, memory_used(&self->to));
 	data = huge_in(self);
 	ASSERT_NE(NULL, data);
 	ASSERT_EQ(0, FORTH(~0ull, TIMEOUT_MS));

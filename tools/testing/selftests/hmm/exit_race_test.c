@@ -211,13 +211,6 @@ static unsigned int wrong_words(struct _test_data_ending *self, uint64_t *done)
 	return wrong;
 }
 
-static uint64_t memory_used(struct dmirror *dev)
-{
-	struct hmm_dmirror_info info;
-
-	return dmirror_info(dev, &info) ? ~0ULL : info.memory_used;
-}
-
 /* When nothing holds the file any more, nobody writes; nothing stays behind. */
 static void run_children(struct __test_metadata *_metadata,
 			 struct _test_data_ending *self, enum ending ending)

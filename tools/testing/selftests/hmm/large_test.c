@@ -37,18 +37,6 @@ FIXTURE_VARIANT_ADD(large, cdm)
 	.memory = CDM,
 };
 
-/* Huge pages in RAM, whatever is free. */
-static bool fill_huge(char *data, size_t length, uint64_t seed)
-{
-	size_t i;
-
-	fill(data, length, seed);
-	for (i = 0; i < length; i += HUGE)
-		if (!is_huge(data) && madvise(data + i, HUGE, MADV_COLLAPSE))
-			return false;
-	return true;
-}
-
 FIXTURE_SETUP(large)
 {
 	OPEN_OR_SKIP(return, &self->dev, variant->memory, 0);
@@ -61,7 +49,8 @@ FIXTURE_SETUP(large)
 	self->whole = getenv("HMM_UNMODIFIED_KERNEL") ? 0 : HUGE;
 	self->data = map_huge(LENGTH);
 	ASSERT_NE(NULL, self->data);
-	ASSERT_TRUE(fill_huge(self->data, LENGTH, 1));
+	fill(self->data, LENGTH, 1);
+	ASSERT_TRUE(make_huge(self->data, LENGTH));
 	ASSERT_EQ(0, dmirror_stats(&self->dev, &self->before));
 }
 
@@ -443,7 +432,8 @@ TEST_F(large, device_full)
 	}
 	EXPECT_EQ(0, TO_RAM(self->data, LENGTH));
 
-	ASSERT_TRUE(fill_huge(self->data, LENGTH, 1));
+	fill(self->data, LENGTH, 1);
+	ASSERT_TRUE(make_huge(self->data, LENGTH));
 	ASSERT_EQ(0, dmirror_make_room(&self->dev, self->data, LENGTH,
 				       &self->result));
 	EXPECT_EQ(AREAS * HUGE_PAGES, self->result.moved);

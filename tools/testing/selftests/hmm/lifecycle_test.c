@@ -56,21 +56,12 @@ FIXTURE_TEARDOWN(lifecycle)
 	dmirror_close(&self->watch);
 }
 
-/* Device pages in use. */
-static long in_use(struct dmirror *dev)
-{
-	struct hmm_dmirror_info info;
-	int ret = dmirror_info(dev, &info);
-
-	return ret ? ret : (long)(info.memory_used / page_size());
-}
-
 TEST_F(lifecycle, munmap)
 {
 	char *middle = self->data + 5 * self->page;
 
 	ASSERT_EQ(0, munmap(middle, 3 * self->page));
-	EXPECT_EQ(PAGES - 3, in_use(&self->watch));
+	EXPECT_EQ(PAGES - 3, used_pages(&self->watch));
 	EXPECT_EQ(HMM_DMIRROR_STATUS_NO_ACCESS,
 		  dmirror_read(&self->dev, middle, 8));
 
@@ -81,7 +72,7 @@ TEST_F(lifecycle, munmap)
 	EXPECT_EQ(0, others(middle, 3 * self->page, 0));
 	EXPECT_EQ(0, differences(self->data, 5 * self->page, 1));
 	ASSERT_EQ(0, munmap(self->data, self->length));
-	EXPECT_EQ(0, in_use(&self->watch));
+	EXPECT_EQ(0, used_pages(&self->watch));
 }
 
 TEST_F(lifecycle, madvise)
@@ -89,7 +80,7 @@ TEST_F(lifecycle, madvise)
 	uint64_t sum = 1;
 
 	ASSERT_EQ(0, madvise(self->data, self->length, MADV_DONTNEED));
-	EXPECT_EQ(0, in_use(&self->watch));
+	EXPECT_EQ(0, used_pages(&self->watch));
 	ASSERT_EQ(0, dmirror_sum(&self->dev, self->data, self->length, &sum));
 	EXPECT_EQ(0, sum);
 }
@@ -110,7 +101,7 @@ TEST_F(lifecycle, mremap_then_cpu)
 	char *moved = move(self->data, self->length);
 
 	ASSERT_NE(MAP_FAILED, moved);
-	EXPECT_EQ(PAGES, in_use(&self->watch));
+	EXPECT_EQ(PAGES, used_pages(&self->watch));
 	EXPECT_EQ(0, differences(moved, self->length, 1));
 	fill(moved, self->length, 2);
 	EXPECT_EQ(0, differences(moved, self->length, 2));
@@ -127,7 +118,7 @@ TEST_F(lifecycle, mremap_then_device)
 	EXPECT_EQ(0, mapped(&self->dev, self->data, self->length, MAPPED));
 	ASSERT_EQ(0, dmirror_sum(&self->dev, moved, self->length, &sum));
 	EXPECT_EQ(pattern_sum(self->length, 1), sum);
-	EXPECT_EQ(PAGES, in_use(&self->watch));
+	EXPECT_EQ(PAGES, used_pages(&self->watch));
 	ASSERT_EQ(0, dmirror_fill(&self->dev, moved, self->length, 5));
 	EXPECT_EQ(0, others(moved, self->length, 5));
 	EXPECT_EQ(HMM_DMIRROR_STATUS_NO_ACCESS,
@@ -164,7 +155,7 @@ TEST_F(lifecycle, mprotect)
 	EXPECT_EQ(pattern_sum(self->length, 1), sum);
 	EXPECT_EQ(HMM_DMIRROR_STATUS_READ_ONLY,
 		  dmirror_fill(&self->dev, self->data, 8, 2));
-	EXPECT_EQ(PAGES, in_use(&self->watch));
+	EXPECT_EQ(PAGES, used_pages(&self->watch));
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
 	ASSERT_EQ(0, mprotect(self->data, self->length,
 			      PROT_READ | PROT_WRITE));
@@ -176,10 +167,10 @@ TEST_F(lifecycle, mprotect)
 TEST_F(lifecycle, close_then_cpu)
 {
 	dmirror_close(&self->dev);
-	EXPECT_EQ(PAGES, in_use(&self->watch));
+	EXPECT_EQ(PAGES, used_pages(&self->watch));
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
 	EXPECT_EQ(variant->memory == PRIVATE ? 0 : PAGES,
-		  in_use(&self->watch));
+		  used_pages(&self->watch));
 	fill(self->data, self->length, 2);
 	EXPECT_EQ(0, differences(self->data, self->length, 2));
 }
@@ -191,14 +182,14 @@ TEST_F(lifecycle, close_all_then_cpu)
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
 	ASSERT_EQ(0, dmirror_open(&self->watch, self->watch.number));
 	EXPECT_EQ(variant->memory == PRIVATE ? 0 : PAGES,
-		  in_use(&self->watch));
+		  used_pages(&self->watch));
 }
 
 TEST_F(lifecycle, close_then_munmap)
 {
 	dmirror_close(&self->dev);
 	ASSERT_EQ(0, munmap(self->data, self->length));
-	EXPECT_EQ(0, in_use(&self->watch));
+	EXPECT_EQ(0, used_pages(&self->watch));
 }
 
 TEST_F(lifecycle, close_then_evict)
@@ -208,7 +199,7 @@ TEST_F(lifecycle, close_then_evict)
 	dmirror_close(&self->dev);
 	ASSERT_EQ(0, dmirror_evict(&self->watch, ~0ULL, &evicted));
 	EXPECT_EQ(PAGES, evicted);
-	EXPECT_EQ(0, in_use(&self->watch));
+	EXPECT_EQ(0, used_pages(&self->watch));
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
 }
 
@@ -262,7 +253,7 @@ TEST_F(lifecycle, munmap_while_running)
 	ASSERT_EQ(0, pthread_join(runner.thread, NULL));
 	EXPECT_EQ(runner.result ? HMM_DMIRROR_STATUS_NO_ACCESS : 0,
 		  runner.result);
-	EXPECT_EQ(0, in_use(&self->watch));
+	EXPECT_EQ(0, used_pages(&self->watch));
 }
 
 TEST_HARNESS_MAIN

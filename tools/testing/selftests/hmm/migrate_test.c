@@ -77,13 +77,6 @@ static uint64_t grown(struct _test_data_migrate *self, size_t counter)
 
 #define GREW(member) grown(self, offsetof(struct hmm_dmirror_stats, member))
 
-static uint64_t used(struct dmirror *dev)
-{
-	struct hmm_dmirror_info info;
-
-	return dmirror_info(dev, &info) ? ~0ULL : info.memory_used;
-}
-
 /* Pages of the range that the device reaches in its own memory. */
 static long in_device(struct dmirror *dev, const void *start, size_t length)
 {
@@ -101,7 +94,7 @@ TEST_F(migrate, there_and_back)
 
 	ASSERT_EQ(0, TO_DEVICE(self->data, self->length));
 	EXPECT_COUNTS(PAGES, 0, 0);
-	EXPECT_EQ(self->length, used(&self->dev));
+	EXPECT_EQ(self->length, memory_used(&self->dev));
 	EXPECT_EQ(PAGES, GREW(migrated_in));
 	EXPECT_EQ(self->length, GREW(bytes_copied));
 
@@ -124,7 +117,7 @@ TEST_F(migrate, there_and_back)
 	EXPECT_EQ(0, GREW(cpu_faults));
 	EXPECT_EQ(PAGES, GREW(migrated_out));
 	EXPECT_EQ(2 * self->length, GREW(bytes_copied));
-	EXPECT_EQ(0, used(&self->dev));
+	EXPECT_EQ(0, memory_used(&self->dev));
 	EXPECT_EQ(0, others(self->data, self->page, 9));
 	fill(self->data, self->page, 1);
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
@@ -143,7 +136,7 @@ TEST_F(migrate, cpu_reads_it)
 	if (variant->memory == CDM) {
 		/* The CPU reads it where it is. */
 		EXPECT_EQ(0, GREW(migrated_out));
-		EXPECT_EQ(self->length, used(&self->dev));
+		EXPECT_EQ(self->length, memory_used(&self->dev));
 		EXPECT_EQ(PAGES, in_device(&self->dev, self->data,
 					   self->length));
 		return;
@@ -151,7 +144,7 @@ TEST_F(migrate, cpu_reads_it)
 	EXPECT_LT(0, GREW(cpu_faults));
 	EXPECT_GE(PAGES, GREW(cpu_faults));
 	EXPECT_EQ(PAGES, GREW(migrated_out));
-	EXPECT_EQ(0, used(&self->dev));
+	EXPECT_EQ(0, memory_used(&self->dev));
 	EXPECT_EQ(0, in_device(&self->dev, self->data, self->length));
 }
 
@@ -357,14 +350,14 @@ TEST_F(migrate, other_device)
 	ASSERT_EQ(0, migrate(&other, self->data, self->length,
 			     HMM_DMIRROR_TO_RAM, &self->result));
 	EXPECT_COUNTS(0, 0, PAGES);
-	EXPECT_EQ(self->length, used(&self->dev));
-	EXPECT_EQ(0, used(&other));
+	EXPECT_EQ(self->length, memory_used(&self->dev));
+	EXPECT_EQ(0, memory_used(&other));
 
 	/* The other one computes on it and its writes arrive. */
 	ASSERT_EQ(0, dmirror_sum(&other, self->data, self->length, &sum));
 	EXPECT_EQ(pattern_sum(self->length, 1), sum);
 	EXPECT_EQ(variant->memory == PRIVATE ? 0 : self->length,
-		  used(&self->dev));
+		  memory_used(&self->dev));
 	ASSERT_EQ(0, dmirror_fill(&other, self->data, self->length, 4));
 	ASSERT_EQ(0, dmirror_sum(&self->dev, self->data, self->length, &sum));
 	EXPECT_EQ(self->length / 8 * 4, sum);
@@ -385,7 +378,7 @@ TEST_F(migrate, full)
 	EXPECT_EQ(-ENOSPC, TO_DEVICE(much, size + extra));
 	EXPECT_EQ(size / self->page, self->result.moved + self->result.filled);
 	EXPECT_EQ(8, self->result.left);
-	EXPECT_EQ(size, used(&self->dev));
+	EXPECT_EQ(size, memory_used(&self->dev));
 	EXPECT_EQ(0, differences(much + size, extra, 3));
 
 	/* Not one page more; but again after one became free. */
@@ -398,7 +391,7 @@ TEST_F(migrate, full)
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
 	ASSERT_EQ(0, munmap(much, size + extra));
 	ASSERT_EQ(0, TO_RAM(self->data, self->length));
-	EXPECT_EQ(0, used(&self->dev));
+	EXPECT_EQ(0, memory_used(&self->dev));
 }
 
 TEST_F(migrate, eviction)
@@ -409,11 +402,11 @@ TEST_F(migrate, eviction)
 	ASSERT_EQ(0, dmirror_fill(&self->dev, self->data, self->page, 4));
 	ASSERT_EQ(0, dmirror_evict(&self->dev, 10, &evicted));
 	EXPECT_EQ(10, evicted);
-	EXPECT_EQ(self->length - 10 * self->page, used(&self->dev));
+	EXPECT_EQ(self->length - 10 * self->page, memory_used(&self->dev));
 	EXPECT_EQ(PAGES - 10, in_device(&self->dev, self->data, self->length));
 	ASSERT_EQ(0, dmirror_evict(&self->dev, ~0ULL, &evicted));
 	EXPECT_EQ(PAGES - 10, evicted);
-	EXPECT_EQ(0, used(&self->dev));
+	EXPECT_EQ(0, memory_used(&self->dev));
 	EXPECT_EQ(PAGES, GREW(migrated_out));
 	EXPECT_EQ(0, GREW(cpu_faults));
 	EXPECT_EQ(0, mapped(&self->dev, self->data, self->length, IN_DEVICE));
@@ -440,7 +433,7 @@ TEST_F(migrate, no_stale_data)
 	ASSERT_EQ(0, dmirror_fill(&self->dev, much, size,
 				  0xdeadbeefdeadbeefull));
 	ASSERT_EQ(0, madvise(much, size, MADV_DONTNEED));
-	ASSERT_EQ(0, used(&self->dev));
+	ASSERT_EQ(0, memory_used(&self->dev));
 	ASSERT_EQ(0, TO_DEVICE(much, size));
 	EXPECT_COUNTS(0, size / self->page, 0);
 	EXPECT_EQ(0, GREW(migrated_out));

@@ -18,15 +18,6 @@
 /* So long the driver tries to bring its memory back to RAM. */
 #define REMOVE_US	10000000
 
-static uint64_t used_pages(struct dmirror *dev)
-{
-	struct hmm_dmirror_info info;
-
-	if (dmirror_info(dev, &info))
-		return ~0ull;
-	return info.memory_used / page_size();
-}
-
 static uint64_t poisoned_pages(struct dmirror *dev)
 {
 	struct hmm_dmirror_stats stats;

@@ -62,14 +62,6 @@ FIXTURE_TEARDOWN(process)
 	} \
 } while (0)
 
-static long in_use(struct dmirror *dev)
-{
-	struct hmm_dmirror_info info;
-	int ret = dmirror_info(dev, &info);
-
-	return ret ? ret : (long)(info.memory_used / page_size());
-}
-
 static int to_device(struct dmirror *dev, char *data, size_t length)
 {
 	struct hmm_dmirror_migrate result;
@@ -306,12 +298,12 @@ TEST_F(process, exit)
 		CHILD_CHECK(!dmirror_open(&own, self->dev.number));
 		CHILD_CHECK(!to_device(&own, self->data, self->length));
 		CHILD_CHECK(!dmirror_read(&own, self->data, self->length));
-		CHILD_CHECK(in_use(&self->dev) == -EPERM);
-		CHILD_CHECK(in_use(&own) == PAGES);
+		CHILD_CHECK(used_pages(&self->dev) == -EPERM);
+		CHILD_CHECK(used_pages(&own) == PAGES);
 		_exit(0);
 	}
 	EXPECT_EQ(0, child_status(child));
-	EXPECT_EQ(0, in_use(&self->dev));
+	EXPECT_EQ(0, used_pages(&self->dev));
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
 }
 
@@ -334,7 +326,7 @@ TEST_F(process, exec)
 		_exit(2);
 	}
 	EXPECT_EQ(0, child_status(child));
-	EXPECT_EQ(0, in_use(&self->dev));
+	EXPECT_EQ(0, used_pages(&self->dev));
 }
 
 /* What passing a file over a socket does, without CONFIG_NET. */
@@ -399,11 +391,11 @@ TEST_F(process, file_survives)
 	passed.fd = take_file(child, fd);
 	ASSERT_LE(0, passed.fd);
 	EXPECT_TRUE(refused(&passed, self->data));
-	EXPECT_EQ(PAGES, in_use(&self->dev));
+	EXPECT_EQ(PAGES, used_pages(&self->dev));
 	ASSERT_EQ(1, write(go[1], "", 1));
 	EXPECT_EQ(0, child_status(child));
 	EXPECT_TRUE(refused(&passed, self->data));
-	EXPECT_EQ(0, in_use(&self->dev));
+	EXPECT_EQ(0, used_pages(&self->dev));
 	dmirror_close(&passed);
 }
 
@@ -461,7 +453,7 @@ static void kill_child(struct __test_metadata *_metadata,
 		usleep(20000 + 30000 * i);
 		ASSERT_EQ(0, kill(child, SIGKILL));
 		EXPECT_EQ(256 + SIGKILL, child_status(child));
-		EXPECT_EQ(0, in_use(&self->dev));
+		EXPECT_EQ(0, used_pages(&self->dev));
 		close(ready[0]);
 		close(ready[1]);
 	}
@@ -530,7 +522,7 @@ TEST_F(process, evicted_while_exiting)
 	EXPECT_EQ(PAGES, evicted);
 	EXPECT_EQ(0, child_status(killer));
 	EXPECT_EQ(256 + SIGKILL, child_status(owner));
-	EXPECT_EQ(0, in_use(&self->dev));
+	EXPECT_EQ(0, used_pages(&self->dev));
 	close(ready[0]);
 	close(ready[1]);
 }

@@ -5,10 +5,10 @@
  * processes go on.
  */
 #define _GNU_SOURCE
-#include <linux/userfaultfd.h>
 #include <poll.h>
 
 #include "pci.h"
+#include "userfaultfd.h"
 
 #define PAGES		32
 #define DEVICE_FAILED	HMM_DMIRROR_STATUS_DEVICE
@@ -363,27 +363,6 @@ static void *access_hole(void *arg)
 	return NULL;
 }
 
-/* poll() wants one that does not block. */
-static int open_userfaultfd(char *start, size_t length)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register area = {
-		.range.start = (uintptr_t)start,
-		.range.len = length,
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-	int uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-
-	if (uffd < 0)
-		return -errno;
-	if (ioctl(uffd, UFFDIO_API, &api) ||
-	    ioctl(uffd, UFFDIO_REGISTER, &area)) {
-		close(uffd);
-		return -EOPNOTSUPP;
-	}
-	return uffd;
-}
-
 /* Neither unbind nor a new device waits for a fault that nobody serves. */
 static void unbind_while_blocked(struct __test_metadata *_metadata,
 				 struct _test_data_removal *self,
@@ -399,7 +378,8 @@ static void unbind_while_blocked(struct __test_metadata *_metadata,
 	uint64_t start;
 
 	ASSERT_NE(NULL, blocked.hole);
-	event.fd = open_userfaultfd(blocked.hole, self->page);
+	event.fd = open_userfaultfd(blocked.hole, self->page,
+				    UFFDIO_REGISTER_MODE_MISSING, O_NONBLOCK);
 	if (event.fd < 0)
 		SKIP(return, "userfaultfd: %s", strerror(-event.fd));
 	ASSERT_EQ(0, dmirror_read(&self->dev, self->data, self->length));

@@ -4,10 +4,10 @@
  * something special with: the data is right or the access is refused.
  */
 #define _GNU_SOURCE
-#include <linux/userfaultfd.h>
 #include <poll.h>
 
 #include "dmirror_test.h"
+#include "userfaultfd.h"
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL	102
@@ -84,26 +84,6 @@ static bool page_is(struct _test_data_special *self, unsigned int page,
 	return true;
 }
 
-/* A userfaultfd for @length bytes at @start, or -errno. */
-static int open_userfaultfd(char *start, size_t length, uint64_t mode)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register area = {
-		.range.start = (uintptr_t)start,
-		.range.len = length,
-		.mode = mode,
-	};
-	int uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
-
-	if (uffd < 0)
-		return -errno;
-	if (!ioctl(uffd, UFFDIO_API, &api) &&
-	    !ioctl(uffd, UFFDIO_REGISTER, &area))
-		return uffd;
-	close(uffd);
-	return -EOPNOTSUPP;
-}
-
 struct userfaults {
 	int fd;
 	char *content;		/* for missing pages */
@@ -163,7 +143,7 @@ TEST_F(special, userfaultfd_prefetch)
 
 	ASSERT_NE(NULL, area);
 	user.fd = open_userfaultfd(mine, 8 * self->page,
-				   UFFDIO_REGISTER_MODE_MISSING);
+				   UFFDIO_REGISTER_MODE_MISSING, 0);
 	if (user.fd < 0)
 		SKIP(return, "userfaultfd: %s", strerror(-user.fd));
 	fill(area, 8 * self->page, 2);
@@ -216,7 +196,7 @@ TEST_F(special, userfaultfd_closes)
 
 	ASSERT_NE(NULL, hole);
 	event.fd = open_userfaultfd(hole, self->page,
-				    UFFDIO_REGISTER_MODE_MISSING);
+				    UFFDIO_REGISTER_MODE_MISSING, 0);
 	if (event.fd < 0)
 		SKIP(return, "userfaultfd: %s", strerror(-event.fd));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, sum_page, &sum));
@@ -244,7 +224,7 @@ TEST_F(special, userfaultfd_write_protect)
 	uint64_t sum;
 
 	user.fd = open_userfaultfd(self->data, self->length,
-				   UFFDIO_REGISTER_MODE_WP);
+				   UFFDIO_REGISTER_MODE_WP, 0);
 	if (user.fd < 0)
 		SKIP(return, "userfaultfd: %s", strerror(-user.fd));
 	if (variant->memory != NONE)

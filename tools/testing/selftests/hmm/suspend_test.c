@@ -5,12 +5,12 @@
  * is left in it, and whoever used it goes on.
  */
 #define _GNU_SOURCE
-#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <sys/uio.h>
 
 #include "fail_nth.h"
 #include "pci.h"
+#include "userfaultfd.h"
 
 #define PAGES		64
 #define WORKERS		2
@@ -106,14 +106,6 @@ FIXTURE_TEARDOWN_PARENT(suspend)
 static int go_to_sleep(void)
 {
 	return write_text(PM_STATE, "freeze");
-}
-
-static uint64_t used_pages(struct dmirror *dev)
-{
-	struct hmm_dmirror_info info;
-
-	return dmirror_info(dev, &info) ? ~0ull :
-					  info.memory_used / page_size();
 }
 
 /* All of it was moved in, and now is in RAM or, if it keeps its power, where it was. */
@@ -322,27 +314,6 @@ TEST_F(suspend, workers)
 	EXPECT_EQ(0, used_pages(&self->dev));
 }
 
-/* poll() wants one that does not block. */
-static int open_userfaultfd(char *start, size_t length)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register area = {
-		.range.start = (uintptr_t)start,
-		.range.len = length,
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-	int uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-
-	if (uffd < 0)
-		return -errno;
-	if (ioctl(uffd, UFFDIO_API, &api) ||
-	    ioctl(uffd, UFFDIO_REGISTER, &area)) {
-		close(uffd);
-		return -EOPNOTSUPP;
-	}
-	return uffd;
-}
-
 struct reader {
 	struct dmirror *dev;
 	char *start;
@@ -369,7 +340,8 @@ TEST_F(suspend, long_program)
 	pthread_t thread;
 
 	ASSERT_NE(NULL, reader.start);
-	event.fd = open_userfaultfd(reader.start, self->page);
+	event.fd = open_userfaultfd(reader.start, self->page,
+				    UFFDIO_REGISTER_MODE_MISSING, O_NONBLOCK);
 	if (event.fd < 0)
 		SKIP(return, "userfaultfd: %s", strerror(-event.fd));
 	ASSERT_TRUE(move_in(&self->dev, self->data, self->length));
