@@ -6,9 +6,11 @@
 #include <linux/export.h>
 #include <linux/ioport.h>
 #include <linux/jiffies.h>
+#include <linux/ktime.h>
 #include <linux/memory_hotplug.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <kunit/visibility.h>
 
@@ -466,6 +468,8 @@ void hmm_devmem_get_stats(struct hmm_devmem *devmem,
 	stats->evicted = atomic64_read(&devmem->evicted);
 	stats->failed = atomic64_read(&devmem->failed);
 	stats->cpu_faults = atomic64_read(&devmem->cpu_faults);
+	stats->busy_ns = atomic64_read(&devmem->busy_ns);
+	stats->idle_ns = atomic64_read(&devmem->idle_ns);
 	stats->poisoned = atomic_long_read(&devmem->nr_poisoned);
 }
 EXPORT_SYMBOL_GPL(hmm_devmem_get_stats);
@@ -480,12 +484,30 @@ EXPORT_SYMBOL_GPL(hmm_devmem_get_stats);
 void hmm_devmem_batch_done(struct hmm_devmem_batch *batch, int status)
 {
 	batch->status = status;
+	batch->done_ns = ktime_get_ns();
 	complete(&batch->done);
 }
 EXPORT_SYMBOL_GPL(hmm_devmem_batch_done);
 
+#ifdef CONFIG_LOCKDEP
+static struct lock_class_key hmm_devmem_job_key;
+struct lockdep_map hmm_devmem_job_map =
+	STATIC_LOCKDEP_MAP_INIT("hmm_devmem_job", &hmm_devmem_job_key);
+EXPORT_SYMBOL_GPL(hmm_devmem_job_map);
+#endif
+
+/* All that wait for a job may be memory reclaim, or hold what it waits for. */
+static void __init hmm_devmem_prime_lockdep(void)
+{
+	fs_reclaim_acquire(GFP_KERNEL);
+	lock_map_acquire(&hmm_devmem_job_map);
+	lock_map_release(&hmm_devmem_job_map);
+	fs_reclaim_release(GFP_KERNEL);
+}
+
 int __init hmm_devmem_init(void)
 {
+	hmm_devmem_prime_lockdep();
 	hmm_devmem_wq = alloc_workqueue("hmm_devmem", WQ_UNBOUND, 0);
 	return hmm_devmem_wq ? 0 : -ENOMEM;
 }

@@ -210,8 +210,8 @@ static int hmm_evict_run_job(struct hmm_devmem *devmem,
 	int err;
 
 	hmm_batch_init(&batch, direction, pages, nr);
-	err = devmem->desc.ops->copy(devmem, &batch);
-	err = hmm_batch_wait(&batch, err);
+	err = hmm_batch_copy(devmem, &batch);
+	err = hmm_batch_wait(devmem, &batch, err, NULL);
 	if (err == -EIO)
 		atomic64_add(nr, &devmem->failed);
 	return err;

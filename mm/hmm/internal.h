@@ -120,6 +120,8 @@ enum hmm_devmem_state {
  * @evicted: see &struct hmm_devmem_stats
  * @failed: see &struct hmm_devmem_stats
  * @cpu_faults: see &struct hmm_devmem_stats
+ * @busy_ns: see &struct hmm_devmem_stats
+ * @idle_ns: see &struct hmm_devmem_stats
  * @link: entry in the list that debugfs shows
  * @id: number in debugfs
  * @pm_link: entry in the list of all, for sleep states
@@ -154,6 +156,8 @@ struct hmm_devmem {
 	atomic64_t evicted;
 	atomic64_t failed;
 	atomic64_t cpu_faults;
+	atomic64_t busy_ns;
+	atomic64_t idle_ns;
 	struct list_head link;
 	unsigned int id;
 	struct list_head pm_link;

@@ -11,7 +11,7 @@
 #include <linux/fs.h>
 #include <linux/hmm/migrate.h>
 #include <linux/hugetlb.h>
-#include <linux/jiffies.h>
+#include <linux/ktime.h>
 #include <linux/migrate.h>
 #include <linux/mmap_lock.h>
 #include <linux/pagemap.h>
@@ -63,6 +63,7 @@ void hmm_batch_init(struct hmm_devmem_batch *batch,
 	batch->pages = pages;
 	batch->nr = nr;
 	batch->status = 0;
+	batch->started_ns = ktime_get_ns();
 	init_completion(&batch->done);
 }
 
@@ -71,13 +72,47 @@ static int hmm_batch_error(int err)
 	return !err || err == -ENOMEM ? err : -EIO;
 }
 
-int hmm_batch_wait(struct hmm_devmem_batch *batch, int err)
+int hmm_batch_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
 {
-	if (!err) {
-		wait_for_completion(&batch->done);
-		err = batch->status;
+	int err;
+
+	hmm_devmem_job_begin();
+	err = devmem->desc.ops->copy(devmem, batch);
+	hmm_devmem_job_end();
+	return err;
+}
+
+int hmm_batch_clear(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
+{
+	int err;
+
+	hmm_devmem_job_begin();
+	err = devmem->desc.ops->clear(devmem, batch);
+	hmm_devmem_job_end();
+	return err;
+}
+
+/*
+ * Wait for a job that was started, or was not for @err.  @last_done_ns: when the device
+ * was done with the job before, if there was one; when with this one.
+ */
+int hmm_batch_wait(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch,
+		   int err, u64 *last_done_ns)
+{
+	if (err)
+		return hmm_batch_error(err);
+
+	lock_map_acquire(&hmm_devmem_job_map);
+	lock_map_release(&hmm_devmem_job_map);
+	wait_for_completion(&batch->done);
+	atomic64_add(batch->done_ns - batch->started_ns, &devmem->busy_ns);
+	if (last_done_ns) {
+		if (*last_done_ns && batch->started_ns > *last_done_ns)
+			atomic64_add(batch->started_ns - *last_done_ns,
+				     &devmem->idle_ns);
+		*last_done_ns = max(*last_done_ns, batch->done_ns);
 	}
-	return hmm_batch_error(err);
+	return hmm_batch_error(batch->status);
 }
 
 /*
@@ -128,100 +163,187 @@ static bool hmm_migrate_vma_ok(struct vm_area_struct *vma)
 	       !(vma->vm_flags & (VM_SPECIAL | VM_SHARED));
 }
 
+/**
+ * struct hmm_migrate_walk - migration of a range, step by step
+ * @devmem: destination, or NULL for RAM
+ * @mm: the process
+ * @owner: of device memory to migrate from; NULL if @devmem is the destination
+ * @addr: how far the walk has come
+ * @end: exclusive
+ * @result: what became of the pages before @addr, but for a step under way
+ * @m: working memory; the second only if there is something to do meanwhile
+ * @missing: base pages that the last step had no room for
+ * @io_error: the device failed somewhere; elsewhere it may not
+ * @done_ns: when the device was done with the last job, or 0
+ */
+struct hmm_migrate_walk {
+	struct hmm_devmem *devmem;
+	struct mm_struct *mm;
+	void *owner;
+	unsigned long addr;
+	unsigned long end;
+	struct hmm_migrate_result *result;
+	struct hmm_migration *m[2];
+	unsigned long missing;
+	bool io_error;
+	u64 done_ns;
+};
+
+/* Begin the step at &hmm_migrate_walk.addr and go past it. */
+static int hmm_migrate_begin(struct hmm_migrate_walk *walk, struct hmm_migration *m)
+{
+	struct vm_area_struct *vma = find_vma(walk->mm, walk->addr);
+	unsigned long next = walk->end;
+	int err = 0;
+
+	walk->missing = 0;
+	m->last_done_ns = &walk->done_ns;
+	m->async = false;
+
+	if (!vma || vma->vm_start > walk->addr || !hmm_migrate_vma_ok(vma)) {
+		if (vma)
+			next = min(next, vma->vm_start > walk->addr ?
+					 vma->vm_start : vma->vm_end);
+		m->collected = false;
+		m->nr = (next - walk->addr) >> PAGE_SHIFT;
+	} else {
+		m->args = (struct migrate_vma){
+			.vma = vma,
+			.start = walk->addr,
+			.end = min(vma->vm_end,
+				   pmd_addr_end(walk->addr, walk->end)),
+			.pgmap_owner = walk->owner,
+		};
+		if (walk->devmem)
+			err = hmm_migrate_begin_to_device(walk->devmem, m,
+							  &walk->missing);
+		else
+			err = hmm_migrate_begin_to_ram(m);
+	}
+	walk->addr += m->nr << PAGE_SHIFT;
+	return err;
+}
+
+/* Returns @err, or what is worse. */
+static int hmm_migrate_end(struct hmm_migrate_walk *walk,
+			   struct hmm_migration *m, int err)
+{
+	int end_err;
+
+	if (walk->devmem)
+		end_err = hmm_migrate_end_to_device(m, walk->result);
+	else
+		end_err = hmm_migrate_end_to_ram(m, walk->result);
+	if (end_err != -EIO)
+		return end_err ? end_err : err;
+	walk->io_error = true;
+	return err;
+}
+
+/* With @last under way: is there more to do meanwhile, and nobody waiting? */
+static bool hmm_migrate_goes_on(const struct hmm_migrate_walk *walk,
+				const struct hmm_migration *last)
+{
+	return last->async && walk->m[1] && walk->addr < walk->end &&
+	       !mmap_lock_is_contended(walk->mm) &&
+	       !fatal_signal_pending(current);
+}
+
 /*
- * Walk [start, end) step by step, each within a page table and a VMA, with
- * mmap_lock held for the step only: to @devmem, or if it is NULL to RAM, from
- * memory of @owner.
+ * A step, or if the device works on its own several: while it copies for one, the
+ * next is collected, and the one before committed.  mmap_lock is held.
+ */
+static int hmm_migrate_steps(struct hmm_migrate_walk *walk)
+{
+	struct hmm_migration *last = walk->m[0];
+	int err = hmm_migrate_begin(walk, last);
+
+	while (!err && hmm_migrate_goes_on(walk, last)) {
+		struct hmm_migration *m = walk->m[last == walk->m[0]];
+
+		err = hmm_migrate_begin(walk, m);
+		if (m->collected) {
+			err = hmm_migrate_end(walk, last, err);
+			last = m;
+		} else {
+			/* Nothing there: go on to where something is. */
+			err = hmm_migrate_end(walk, m, err);
+		}
+		cond_resched();
+	}
+	return hmm_migrate_end(walk, last, err);
+}
+
+/* Only now is it known that the driver is asynchronous. */
+static void hmm_migrate_add_second(struct hmm_migrate_walk *walk)
+{
+	if (walk->m[0]->async && !walk->m[1] && walk->addr < walk->end)
+		walk->m[1] = hmm_migration_alloc(walk->m[0]->max);
+}
+
+static int hmm_migrate_walk(struct hmm_migrate_walk *walk,
+			    unsigned int evict_timeout_ms)
+{
+	u64 before = walk->devmem ? hmm_devmem_clock(walk->devmem) : 0;
+	int err = 0;
+
+	while (walk->addr < walk->end && !err) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		err = mmap_read_lock_killable(walk->mm);
+		if (err)
+			return err;
+		err = hmm_migrate_steps(walk);
+		mmap_read_unlock(walk->mm);
+
+		if (err == -ENOSPC && walk->missing &&
+		    (evict_timeout_ms || walk->devmem->sharing))
+			err = hmm_evict_for_room(walk->devmem, walk->missing,
+						 before, evict_timeout_ms);
+		hmm_migrate_add_second(walk);
+		cond_resched();
+	}
+	return !err && walk->io_error ? -EIO : err;
+}
+
+/*
+ * Migrate [start, end), with mmap_lock held for a while at a time: to @devmem, or if
+ * it is NULL to RAM, from memory of @owner.
  */
 static int hmm_migrate_range(struct hmm_devmem *devmem, struct mm_struct *mm,
 			     void *owner, unsigned long start, unsigned long end,
 			     unsigned int evict_timeout_ms,
 			     struct hmm_migrate_result *result)
 {
-	u64 before = devmem ? hmm_devmem_clock(devmem) : 0;
-	struct hmm_migration *m;
-	unsigned long addr = start;
-	int idx, ret = 0;
+	struct hmm_migrate_walk walk = {
+		.devmem = devmem,
+		.mm = mm,
+		.owner = owner,
+		.addr = start,
+		.end = end,
+		.result = result,
+	};
+	int ret;
 
 	memset(result, 0, sizeof(*result));
 	if (start >= end || !PAGE_ALIGNED(start | end))
 		return -EINVAL;
 
 	result->left = (end - start) >> PAGE_SHIFT;
-	m = hmm_migration_alloc(min(result->left, HMM_PMD_PAGES));
-	if (!m)
+	walk.m[0] = hmm_migration_alloc(min(result->left, HMM_PMD_PAGES));
+	if (!walk.m[0])
 		return -ENOMEM;
 	if (!mmget_not_zero(mm)) {
-		hmm_migration_free(m);
+		hmm_migration_free(walk.m[0]);
 		return -ESRCH;
 	}
 	result->left = 0;
-
-	while (addr < end) {
-		unsigned long next = end, missing = 0;
-		struct vm_area_struct *vma;
-		int err;
-
-		if (fatal_signal_pending(current)) {
-			ret = -EINTR;
-			break;
-		}
-		err = mmap_read_lock_killable(mm);
-		if (err) {
-			ret = err;
-			break;
-		}
-		vma = find_vma(mm, addr);
-		if (!vma || vma->vm_start > addr || !hmm_migrate_vma_ok(vma)) {
-			if (vma)
-				next = min(next, vma->vm_start > addr ?
-						 vma->vm_start : vma->vm_end);
-			hmm_migrate_account(result, 0, 0,
-					    (next - addr) >> PAGE_SHIFT);
-		} else {
-			struct migrate_vma args = {
-				.vma = vma,
-				.start = addr,
-				.end = min(vma->vm_end, pmd_addr_end(addr, end)),
-				.pgmap_owner = owner,
-			};
-
-			next = args.end;
-			if (!devmem) {
-				err = hmm_migrate_step_to_ram(m, &args, result);
-			} else if (hmm_devmem_enter(devmem, HMM_DEVMEM_LIVE,
-						    &idx)) {
-				err = hmm_migrate_step_to_device(devmem, m,
-								 &args, result,
-								 &missing);
-				hmm_devmem_leave(devmem, idx);
-				next = args.end;
-			} else {
-				next = addr;
-				err = -ENODEV;
-			}
-		}
-		mmap_read_unlock(mm);
-		addr = next;
-		if (missing && (evict_timeout_ms || devmem->sharing) &&
-		    (err == -ENOSPC || err == -EIO)) {
-			if (err == -EIO)
-				ret = err;
-			err = hmm_evict_for_room(devmem, missing, before,
-						 evict_timeout_ms);
-		}
-
-		/* The device failed here; elsewhere it may not. */
-		if (err)
-			ret = err;
-		if (err && err != -EIO)
-			break;
-		cond_resched();
-	}
-
-	hmm_migrate_account(result, 0, 0, (end - addr) >> PAGE_SHIFT);
+	ret = hmm_migrate_walk(&walk, evict_timeout_ms);
+	hmm_migrate_account(result, 0, 0, (end - walk.addr) >> PAGE_SHIFT);
 	mmput(mm);
-	hmm_migration_free(m);
+	hmm_migration_free(walk.m[0]);
+	if (walk.m[1])
+		hmm_migration_free(walk.m[1]);
 	return ret;
 }
 

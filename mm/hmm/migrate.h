@@ -26,6 +26,19 @@
  * @clears: what to clear
  * @nr_copies: entries in @copies
  * @nr_clears: entries in @clears
+ * @args: what the core was asked, in a step of a range
+ * @nr: base pages that the step accounts for
+ * @collected: the core has collected; there is something to finish
+ * @devmem: whose driver works for the step, entered with @idx; NULL if none does
+ * @idx: for hmm_devmem_leave()
+ * @copy: the job that copies
+ * @clear: the job that clears
+ * @copy_err: why @copy was not started, or 0
+ * @clear_err: why @clear was not started, or 0
+ * @async: the device went on with the jobs after it was given them
+ * @last_done_ns: see hmm_batch_wait(); NULL but in a walk
+ * @first: to RAM: entries from here on are in @copy
+ * @next: to RAM: entries before are in @copy or done
  *
  * @src and @dst are twice as long as the step: if the page table vanishes while
  * migrate_vma_collect_pmd() splits a folio in it, the core enters the range a
@@ -44,6 +57,19 @@ struct hmm_migration {
 	struct hmm_devmem_copy *clears;
 	unsigned int nr_copies;
 	unsigned int nr_clears;
+	struct migrate_vma args;
+	unsigned long nr;
+	bool collected;
+	struct hmm_devmem *devmem;
+	int idx;
+	struct hmm_devmem_batch copy;
+	struct hmm_devmem_batch clear;
+	int copy_err;
+	int clear_err;
+	bool async;
+	u64 *last_done_ns;
+	unsigned long first;
+	unsigned long next;
 };
 
 /* Is the source of the step one huge folio or hole? */
@@ -89,7 +115,16 @@ void hmm_migrate_account(struct hmm_migrate_result *result, unsigned long moved,
 void hmm_batch_init(struct hmm_devmem_batch *batch,
 		    enum dma_data_direction direction,
 		    struct hmm_devmem_copy *pages, unsigned int nr);
-int hmm_batch_wait(struct hmm_devmem_batch *batch, int err);
+int hmm_batch_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
+int hmm_batch_clear(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
+int hmm_batch_wait(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch,
+		   int err, u64 *last_done_ns);
+
+/* Does the device go on with a job that was started, or was not for @err? */
+static inline bool hmm_batch_runs(struct hmm_devmem_batch *batch, int err)
+{
+	return !err && !completion_done(&batch->done);
+}
 
 /* migrate_to_device.c */
 void hmm_migrate_drop_poisoned(struct hmm_devmem *devmem,
@@ -99,20 +134,23 @@ void hmm_migrate_set_dst(struct hmm_migration *m, unsigned long i,
 void hmm_migrate_book_device(struct hmm_devmem *devmem, struct hmm_migration *m,
 			     unsigned long npages, unsigned long *moved,
 			     unsigned long *filled);
-int hmm_migrate_step_to_device(struct hmm_devmem *devmem,
-			       struct hmm_migration *m,
-			       struct migrate_vma *args,
-			       struct hmm_migrate_result *result,
-			       unsigned long *missing);
+int hmm_migrate_begin_to_device(struct hmm_devmem *devmem,
+				struct hmm_migration *m,
+				unsigned long *missing);
+int hmm_migrate_end_to_device(struct hmm_migration *m,
+			      struct hmm_migrate_result *result);
 
 /* migrate_to_ram.c */
 bool hmm_migrate_src_ok(struct folio *src, struct folio *fault_folio);
 int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
 			   const struct migrate_vma *args);
+void hmm_migrate_start_ram(struct hmm_migration *m, unsigned long npages);
+int hmm_migrate_wait_ram(struct hmm_migration *m, unsigned long npages);
 int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages);
 unsigned long hmm_migrate_book_ram(struct hmm_migration *m,
 				   unsigned long npages);
-int hmm_migrate_step_to_ram(struct hmm_migration *m, struct migrate_vma *args,
-			    struct hmm_migrate_result *result);
+int hmm_migrate_begin_to_ram(struct hmm_migration *m);
+int hmm_migrate_end_to_ram(struct hmm_migration *m,
+			   struct hmm_migrate_result *result);
 
 #endif /* _MM_HMM_MIGRATE_H */

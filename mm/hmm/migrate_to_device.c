@@ -182,26 +182,35 @@ void hmm_migrate_drop_poisoned(struct hmm_devmem *devmem,
 			hmm_migrate_drop_dst(m, i);
 }
 
-/* Copy and clear at the same time; drop the destinations that failed. */
-static int hmm_migrate_fill_device(struct hmm_devmem *devmem,
+/* Start to copy and to clear, both at the same time. */
+static void hmm_migrate_start_device(struct hmm_devmem *devmem,
+				     struct hmm_migration *m)
+{
+	m->copy_err = 0;
+	m->clear_err = 0;
+	hmm_batch_init(&m->copy, DMA_TO_DEVICE, m->copies, m->nr_copies);
+	hmm_batch_init(&m->clear, DMA_TO_DEVICE, m->clears, m->nr_clears);
+	if (m->nr_copies)
+		m->copy_err = hmm_batch_copy(devmem, &m->copy);
+	if (m->nr_clears)
+		m->clear_err = hmm_batch_clear(devmem, &m->clear);
+	m->async = (m->nr_copies && hmm_batch_runs(&m->copy, m->copy_err)) ||
+		   (m->nr_clears && hmm_batch_runs(&m->clear, m->clear_err));
+}
+
+/* Wait for that; drop the destinations that failed. */
+static int hmm_migrate_wait_device(struct hmm_devmem *devmem,
 				   struct hmm_migration *m, unsigned long npages)
 {
-	const struct hmm_devmem_ops *ops = devmem->desc.ops;
-	struct hmm_devmem_batch copy, clear;
 	int copy_err = 0, clear_err = 0;
 	unsigned long i, failed = 0;
 
-	hmm_batch_init(&copy, DMA_TO_DEVICE, m->copies, m->nr_copies);
-	hmm_batch_init(&clear, DMA_TO_DEVICE, m->clears, m->nr_clears);
-
 	if (m->nr_copies)
-		copy_err = ops->copy(devmem, &copy);
+		copy_err = hmm_batch_wait(devmem, &m->copy, m->copy_err,
+					  m->last_done_ns);
 	if (m->nr_clears)
-		clear_err = ops->clear(devmem, &clear);
-	if (m->nr_copies)
-		copy_err = hmm_batch_wait(&copy, copy_err);
-	if (m->nr_clears)
-		clear_err = hmm_batch_wait(&clear, clear_err);
+		clear_err = hmm_batch_wait(devmem, &m->clear, m->clear_err,
+					   m->last_done_ns);
 
 	hmm_migrate_drop_poisoned(devmem, m, npages);
 	if (!copy_err && !clear_err)
@@ -252,56 +261,73 @@ void hmm_migrate_book_device(struct hmm_devmem *devmem, struct hmm_migration *m,
 }
 
 /*
- * One step of at most one page table and within one VMA.  &migrate_vma.end is how
- * far it came, for want of room not to the end; @missing: if pages of others were
- * evicted, how many would do.
+ * Begin a step of &hmm_migration.args, which is at most one page table and within
+ * one VMA: all up to the copy, which the device may still be at on return.
+ * &hmm_migration.nr becomes how far the step goes, for want of room not to the end;
+ * @missing: if pages of others were evicted, how many would do.  Whatever this
+ * returns, hmm_migrate_end_to_device() comes next.
  */
-int hmm_migrate_step_to_device(struct hmm_devmem *devmem,
-			       struct hmm_migration *m,
-			       struct migrate_vma *args,
-			       struct hmm_migrate_result *result,
-			       unsigned long *missing)
+int hmm_migrate_begin_to_device(struct hmm_devmem *devmem,
+				struct hmm_migration *m, unsigned long *missing)
 {
-	unsigned long nr = (args->end - args->start) >> PAGE_SHIFT;
-	unsigned long moved = 0, filled = 0, end = args->end, settled;
-	int err, no_more, ret = 0;
+	struct migrate_vma *args = &m->args;
+	unsigned long settled;
+	int no_more, ret = 0;
 
+	*missing = 0;
+	m->nr = 0;
+	m->collected = false;
+	m->nr_copies = 0;
+	m->nr_clears = 0;
+	if (!hmm_devmem_enter(devmem, HMM_DEVMEM_LIVE, &m->idx))
+		return -ENODEV;
 	if (READ_ONCE(devmem->suspended)) {
-		args->end = args->start;
+		hmm_devmem_leave(devmem, m->idx);
 		return -EAGAIN;
 	}
 
+	m->nr = (args->end - args->start) >> PAGE_SHIFT;
 	args->flags = MIGRATE_VMA_SELECT_SYSTEM;
 	if (hmm_devmem_huge_ok(devmem))
 		args->flags |= MIGRATE_VMA_SELECT_COMPOUND;
-
 	if (hmm_migrate_collect(m, args)) {
 		/* A VMA that the core does not migrate: left. */
-		hmm_migrate_account(result, 0, 0, nr);
-		args->end = end;
+		hmm_devmem_leave(devmem, m->idx);
 		return 0;
 	}
 
+	m->collected = true;
+	m->devmem = devmem;
 	settled = hmm_migrate_choose_device(devmem, m, args, &no_more, missing);
-	if (*missing)
-		ret = no_more ? no_more : -ENOSPC;
-	err = hmm_migrate_fill_device(devmem, m, args->npages);
-	if (err)
-		ret = err;
+	hmm_migrate_start_device(devmem, m);
 
-	migrate_vma_pages(args);
-	hmm_migrate_book_device(devmem, m, args->npages, &moved, &filled);
-	migrate_vma_finalize(args);
-
-	args->end = end;
 	if (*missing) {
-		nr = settled;
-		args->end = args->start + (settled << PAGE_SHIFT);
+		ret = no_more ? no_more : -ENOSPC;
+		m->nr = settled;
 	}
 	/* What others have would not help. */
 	if (no_more)
 		*missing = 0;
-	hmm_migrate_account(result, moved, filled, nr);
 	return ret;
 }
 
+/* Wait for the device and commit what it has copied. */
+int hmm_migrate_end_to_device(struct hmm_migration *m,
+			      struct hmm_migrate_result *result)
+{
+	unsigned long moved = 0, filled = 0;
+	int ret = 0;
+
+	if (m->collected) {
+		struct hmm_devmem *devmem = m->devmem;
+
+		ret = hmm_migrate_wait_device(devmem, m, m->args.npages);
+		migrate_vma_pages(&m->args);
+		hmm_migrate_book_device(devmem, m, m->args.npages, &moved,
+					&filled);
+		migrate_vma_finalize(&m->args);
+		hmm_devmem_leave(devmem, m->idx);
+	}
+	hmm_migrate_account(result, moved, filled, m->nr);
+	return ret;
+}

@@ -115,61 +115,95 @@ int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
 }
 
 /*
- * Copy device pages to their destinations in RAM, the pages of each devmem as
- * one job.  Drops the destinations that failed.
+ * Start to copy the next device pages that have a destination and lie in the same
+ * devmem; &hmm_migration.nr_copies is 0 if there are none left.
  */
-int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages)
+static void hmm_migrate_start_run(struct hmm_migration *m, unsigned long npages)
 {
-	unsigned long i = 0;
-	int ret = 0;
+	struct hmm_devmem *devmem = NULL;
 
-	while (i < npages) {
-		struct hmm_devmem *devmem = NULL;
-		struct hmm_devmem_batch copy;
-		unsigned long first, end, nr = 0;
-		int idx, err = -EIO;
+	m->nr_copies = 0;
+	for (m->first = m->next; m->next < npages; m->next++) {
+		struct page *src = hmm_migration_src(m, m->next);
+		struct hmm_devmem *owner;
 
-		m->nr_copies = 0;
-		for (first = end = i; end < npages; end++) {
-			struct page *src = hmm_migration_src(m, end);
-			struct hmm_devmem *owner;
-
-			if (!m->dst[end])
-				continue;
-			owner = hmm_devmem_from_folio(page_folio(src));
-			if (m->nr_copies && owner != devmem)
-				break;
-			devmem = owner;
-			m->copies[m->nr_copies++] = (struct hmm_devmem_copy){
-				.dst = migrate_pfn_to_page(m->dst[end]),
-				.src = src,
-				.order = m->dst[end] & MIGRATE_PFN_COMPOUND ?
-					 HMM_PMD_ORDER : 0 };
-			nr += hmm_migration_dst_pages(m, end);
-		}
-		i = end;
-		if (!m->nr_copies)
-			break;
-
-		if (hmm_devmem_enter(devmem, HMM_DEVMEM_DRAINING, &idx)) {
-			hmm_batch_init(&copy, DMA_FROM_DEVICE, m->copies,
-				       m->nr_copies);
-			err = devmem->desc.ops->copy(devmem, &copy);
-			err = hmm_batch_wait(&copy, err);
-			if (err == -EIO)
-				atomic64_add(nr, &devmem->failed);
-			hmm_devmem_leave(devmem, idx);
-		}
-		if (!err)
+		if (!m->dst[m->next])
 			continue;
+		owner = hmm_devmem_from_folio(page_folio(src));
+		if (m->nr_copies && owner != devmem)
+			break;
+		devmem = owner;
+		m->copies[m->nr_copies++] = (struct hmm_devmem_copy){
+			.dst = migrate_pfn_to_page(m->dst[m->next]),
+			.src = src,
+			.order = m->dst[m->next] & MIGRATE_PFN_COMPOUND ?
+				 HMM_PMD_ORDER : 0 };
+	}
+	m->devmem = NULL;
+	if (!m->nr_copies)
+		return;
 
-		if (ret != -EIO)
+	m->copy_err = -EIO;
+	if (!hmm_devmem_enter(devmem, HMM_DEVMEM_DRAINING, &m->idx))
+		return;
+	m->devmem = devmem;
+	hmm_batch_init(&m->copy, DMA_FROM_DEVICE, m->copies, m->nr_copies);
+	m->copy_err = hmm_batch_copy(devmem, &m->copy);
+	m->async = hmm_batch_runs(&m->copy, m->copy_err);
+}
+
+/* Wait for what was started; drop its destinations if it failed. */
+static int hmm_migrate_wait_run(struct hmm_migration *m)
+{
+	struct hmm_devmem *devmem = m->devmem;
+	unsigned long i, nr = 0;
+	int err = m->copy_err;
+
+	if (devmem)
+		err = hmm_batch_wait(devmem, &m->copy, err, m->last_done_ns);
+	for (i = m->first; err && i < m->next; i++) {
+		if (!m->dst[i])
+			continue;
+		nr += hmm_migration_dst_pages(m, i);
+		hmm_migrate_drop_dst(m, i);
+	}
+	if (devmem) {
+		if (err == -EIO)
+			atomic64_add(nr, &devmem->failed);
+		hmm_devmem_leave(devmem, m->idx);
+		m->devmem = NULL;
+	}
+	return err;
+}
+
+/*
+ * Start to copy device pages to their destinations in RAM, the pages of each devmem
+ * as one job.  hmm_migrate_wait_ram() comes next.
+ */
+void hmm_migrate_start_ram(struct hmm_migration *m, unsigned long npages)
+{
+	m->next = 0;
+	hmm_migrate_start_run(m, npages);
+}
+
+/* Wait for all copies.  Drops the destinations that failed. */
+int hmm_migrate_wait_ram(struct hmm_migration *m, unsigned long npages)
+{
+	int err, ret = 0;
+
+	while (m->nr_copies) {
+		err = hmm_migrate_wait_run(m);
+		if (err && ret != -EIO)
 			ret = err;
-		for (; first < end; first++)
-			if (m->dst[first])
-				hmm_migrate_drop_dst(m, first);
+		hmm_migrate_start_run(m, npages);
 	}
 	return ret;
+}
+
+int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages)
+{
+	hmm_migrate_start_ram(m, npages);
+	return hmm_migrate_wait_ram(m, npages);
 }
 
 /* Book what left device memory, for the caller and for each devmem. */
@@ -195,32 +229,45 @@ unsigned long hmm_migrate_book_ram(struct hmm_migration *m,
 	return moved;
 }
 
-int hmm_migrate_step_to_ram(struct hmm_migration *m, struct migrate_vma *args,
-			    struct hmm_migrate_result *result)
+/*
+ * As hmm_migrate_begin_to_device(), from device memory with the owner that
+ * &hmm_migration.args names.  Returns 0 or -ENOMEM; hmm_migrate_end_to_ram() comes
+ * next.
+ */
+int hmm_migrate_begin_to_ram(struct hmm_migration *m)
 {
-	unsigned long nr = (args->end - args->start) >> PAGE_SHIFT;
-	unsigned long moved;
-	int err, ret;
+	struct migrate_vma *args = &m->args;
+	int ret;
 
+	m->nr = (args->end - args->start) >> PAGE_SHIFT;
 	args->flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE |
 		      MIGRATE_VMA_SELECT_DEVICE_COHERENT;
 	if (HMM_HUGE_DEVICE_FOLIOS)
 		args->flags |= MIGRATE_VMA_SELECT_COMPOUND;
-	if (hmm_migrate_collect(m, args)) {
-		hmm_migrate_account(result, 0, 0, nr);
+	m->nr_copies = 0;
+	m->collected = !hmm_migrate_collect(m, args);
+	if (!m->collected)
 		return 0;
-	}
 
 	ret = hmm_migrate_choose_ram(m, args->npages, args);
-	err = hmm_migrate_fill_ram(m, args->npages);
-	if (err)
-		ret = err;
+	hmm_migrate_start_ram(m, args->npages);
+	return ret;
+}
 
-	migrate_vma_pages(args);
-	moved = hmm_migrate_book_ram(m, args->npages);
-	migrate_vma_finalize(args);
+/* Wait for the devices and commit what they have copied. */
+int hmm_migrate_end_to_ram(struct hmm_migration *m,
+			   struct hmm_migrate_result *result)
+{
+	unsigned long moved = 0;
+	int ret = 0;
 
-	hmm_migrate_account(result, moved, 0, nr);
+	if (m->collected) {
+		ret = hmm_migrate_wait_ram(m, m->args.npages);
+		migrate_vma_pages(&m->args);
+		moved = hmm_migrate_book_ram(m, m->args.npages);
+		migrate_vma_finalize(&m->args);
+	}
+	hmm_migrate_account(result, moved, 0, m->nr);
 	return ret;
 }
 

@@ -62,6 +62,7 @@ static void dmirror_copy_job(struct dmirror_device *dev,
 	int status = 0;
 	u32 delay_ms;
 
+	hmm_devmem_job_begin();
 	if (dmirror_inject(dev, HMM_DMIRROR_INJECT_COPY_DELAY, &delay_ms))
 		schedule_timeout_idle(msecs_to_jiffies(delay_ms));
 	if (dmirror_inject(dev, HMM_DMIRROR_INJECT_COPY_ERROR, NULL)) {
@@ -71,6 +72,7 @@ static void dmirror_copy_job(struct dmirror_device *dev,
 	for (i = 0; i < nr; i++)
 		dmirror_copy_piece(dev, &batch->pages[i]);
 	hmm_devmem_batch_done(batch, status);
+	hmm_devmem_job_end();
 }
 
 static struct hmm_devmem_batch *

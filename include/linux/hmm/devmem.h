@@ -8,6 +8,7 @@
 
 #include <linux/completion.h>
 #include <linux/dma-direction.h>
+#include <linux/lockdep.h>
 #include <linux/types.h>
 
 struct hmm_devmem;
@@ -45,10 +46,41 @@ struct hmm_devmem_batch {
 	struct list_head link;
 	/* private: */
 	struct completion done;
+	u64 started_ns;
+	u64 done_ns;
 	int status;
 };
 
 void hmm_devmem_batch_done(struct hmm_devmem_batch *batch, int status);
+
+extern struct lockdep_map hmm_devmem_job_map;
+
+/**
+ * hmm_devmem_job_begin() - a driver works on jobs from here on
+ *
+ * For a thread or worker of the driver that has batches to do: until
+ * hmm_devmem_job_end() lockdep complains of what the toolbox, which waits for them
+ * with mmap_lock and folio locks held, could not survive: taking a lock under which
+ * mmap_lock, dma_resv or a folio lock is taken, allocating memory with a reclaiming
+ * gfp mask, waiting for another job.  The operations themselves are watched like
+ * that anyway.  May be nested.  Follows dma_fence_begin_signalling().
+ *
+ * Context: any.
+ */
+static inline void hmm_devmem_job_begin(void)
+{
+	lock_map_acquire_read(&hmm_devmem_job_map);
+}
+
+/**
+ * hmm_devmem_job_end() - the end of what hmm_devmem_job_begin() began
+ *
+ * Context: that of hmm_devmem_job_begin().
+ */
+static inline void hmm_devmem_job_end(void)
+{
+	lock_map_release(&hmm_devmem_job_map);
+}
 
 /**
  * struct hmm_devmem_ops - what a driver supplies to manage device memory
@@ -155,6 +187,10 @@ struct hmm_devmem_desc {
  *	room, for the removal or for a sleep state
  * @failed: base pages that the device failed to copy or to clear, each time
  * @cpu_faults: CPU faults on private pages of this devmem
+ * @busy_ns: nanoseconds from the beginning of each copy or clear job to its end, added
+ *	up; jobs may overlap
+ * @idle_ns: nanoseconds that the device was without a job between two jobs of the same
+ *	hmm_migrate_to_device() or hmm_migrate_to_ram(), added up
  * @poisoned: base pages that are not used again, see hmm_devmem_memory_failure();
  *	among @total, and among @used as long as they are in use
  */
@@ -169,6 +205,8 @@ struct hmm_devmem_stats {
 	u64 evicted;
 	u64 failed;
 	u64 cpu_faults;
+	u64 busy_ns;
+	u64 idle_ns;
 	u64 poisoned;
 };
 

@@ -187,7 +187,7 @@ static void *test_frame(struct hmm_devmem *devmem, struct page *page)
 	return device->storage + hmm_devmem_offset(devmem, page_to_pfn(page));
 }
 
-static int test_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
+int test_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
 {
 	struct test_device *device = hmm_devmem_private(devmem);
 	unsigned int i;
@@ -218,7 +218,7 @@ static int test_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
 	return 0;
 }
 
-static int test_clear(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
+int test_clear(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
 {
 	struct test_device *device = hmm_devmem_private(devmem);
 	unsigned int i;
@@ -387,10 +387,11 @@ bool test_device_flushed(struct test_device *device)
 }
 
 /* The memory comes with old content, as real memory does. */
-void test_device_add_memory(struct kunit *test, struct test_device *device)
+void test_device_add_memory_as(struct kunit *test, struct test_device *device,
+			       const struct hmm_devmem_ops *ops)
 {
 	const struct hmm_devmem_desc desc = {
-		.ops = &test_devmem_ops,
+		.ops = ops,
 		.owner = device,
 		.private = device,
 		.name = "hmm_kunit",
@@ -407,6 +408,11 @@ void test_device_add_memory(struct kunit *test, struct test_device *device)
 		kunit_skip(test, "no CONFIG_DEVICE_PRIVATE");
 	KUNIT_ASSERT_FALSE(test, IS_ERR(devmem));
 	device->devmem = devmem;
+}
+
+void test_device_add_memory(struct kunit *test, struct test_device *device)
+{
+	test_device_add_memory_as(test, device, &test_devmem_ops);
 }
 
 unsigned long test_device_used(struct test_device *device)

@@ -109,6 +109,10 @@ struct hmm_mirror_desc test_mirror_desc(struct test_device *device);
 void test_device_mirror_as(struct kunit *test, struct test_device *device,
 			   const struct hmm_mirror_desc *desc);
 void test_device_mirror(struct kunit *test, struct test_device *device);
+int test_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
+int test_clear(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
+void test_device_add_memory_as(struct kunit *test, struct test_device *device,
+			       const struct hmm_devmem_ops *ops);
 void test_device_add_memory(struct kunit *test, struct test_device *device);
 unsigned long test_device_used(struct test_device *device);
 unsigned long test_device_entry(struct test_device *device, unsigned long addr);

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit tests of migration with a device that works while the CPU goes on.
+ */
+#include <linux/mman.h>
+#include <linux/mm.h>
+#include <linux/workqueue.h>
+
+#include "test_device.h"
+
+/* So many page tables with a few pages each make as many jobs. */
+#define TABLES		6
+#define PAGES		16
+#define NR		(TABLES * PAGES)
+#define LATE_MS		100
+
+/*
+ * The device does a job only when it gets the next one, or if none comes, after
+ * LATE_MS.
+ */
+static struct {
+	struct hmm_devmem *devmem;
+	struct hmm_devmem_batch *held;
+	struct delayed_work work;
+	unsigned int jobs;	/* that it got */
+	unsigned int overlaps;	/* of them came while another was held */
+	unsigned int done;
+	unsigned int fails;	/* the one that fails; 0: none */
+} late;
+
+static void late_finish(struct hmm_devmem_batch *batch)
+{
+	if (++late.done == late.fails)
+		hmm_devmem_batch_done(batch, -EIO);
+	else
+		test_copy(late.devmem, batch);
+}
+
+static void late_work(struct work_struct *work)
+{
+	struct hmm_devmem_batch *batch = xchg(&late.held, NULL);
+
+	hmm_devmem_job_begin();
+	if (batch)
+		late_finish(batch);
+	hmm_devmem_job_end();
+}
+
+static int late_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
+{
+	struct hmm_devmem_batch *before;
+
+	late.jobs++;
+	late.devmem = devmem;
+	before = xchg(&late.held, batch);
+	if (before) {
+		late.overlaps++;
+		late_finish(before);
+	}
+	mod_delayed_work(system_percpu_wq, &late.work,
+			 msecs_to_jiffies(LATE_MS));
+	return 0;
+}
+
+static const struct hmm_devmem_ops late_ops = {
+	.copy = late_copy,
+	.clear = test_clear,
+};
+
+static int pipeline_test_init(struct kunit *test)
+{
+	struct test_device *device = test_device_create(test);
+
+	test->priv = device;
+	memset(&late, 0, sizeof(late));
+	INIT_DELAYED_WORK(&late.work, late_work);
+	test_device_add_memory_as(test, device, &late_ops);
+	return 0;
+}
+
+static void pipeline_test_exit(struct kunit *test)
+{
+	test_device_destroy(test->priv);
+	cancel_delayed_work_sync(&late.work);
+}
+
+static unsigned long pipeline_test_addr(unsigned long base, unsigned long page)
+{
+	return base + page / PAGES * PMD_SIZE + page % PAGES * PAGE_SIZE;
+}
+
+/* NR pages in TABLES page tables, each with its number and @seed. */
+static unsigned long pipeline_test_map(struct kunit *test, u64 seed)
+{
+	unsigned long base = test_reserve(test, TABLES * PMD_SIZE);
+	unsigned long i;
+
+	KUNIT_ASSERT_EQ(test, 0, vm_munmap(base, TABLES * PMD_SIZE));
+	for (i = 0; i < TABLES; i++)
+		test_mmap_at(test, base + i * PMD_SIZE, PAGES * PAGE_SIZE,
+			     PROT_READ | PROT_WRITE);
+	for (i = 0; i < NR; i++)
+		test_write_word(test, pipeline_test_addr(base, i), seed + i);
+	return base;
+}
+
+static void pipeline_test_verify(struct kunit *test, unsigned long base, u64 seed)
+{
+	unsigned long i;
+
+	for (i = 0; i < NR; i++)
+		KUNIT_EXPECT_EQ_MSG(test, seed + i,
+				    test_read_word(test,
+						   pipeline_test_addr(base, i)),
+				    "page %lu", i);
+}
+
+static int pipeline_test_in(struct kunit *test, unsigned long base,
+			    struct hmm_migrate_result *result)
+{
+	struct test_device *device = test->priv;
+
+	return hmm_migrate_to_device(device->devmem, current->mm, base,
+				     base + TABLES * PMD_SIZE, 0, result);
+}
+
+static int pipeline_test_out(struct kunit *test, unsigned long base,
+			     struct hmm_migrate_result *result)
+{
+	return hmm_migrate_to_ram(current->mm, test->priv, base,
+				  base + TABLES * PMD_SIZE, result);
+}
+
+/*
+ * All jobs but the first, with which it is seen that the driver is asynchronous,
+ * come before the one before them is done.
+ */
+static void pipeline_test_overlap(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	struct hmm_migrate_result result;
+	struct hmm_devmem_stats stats;
+	unsigned long base = pipeline_test_map(test, 100);
+
+	KUNIT_EXPECT_EQ(test, 0, pipeline_test_in(test, base, &result));
+	KUNIT_EXPECT_EQ(test, NR, result.moved);
+	KUNIT_EXPECT_EQ(test, NR, test_device_used(device));
+	KUNIT_EXPECT_EQ(test, TABLES, late.jobs);
+	KUNIT_EXPECT_EQ(test, TABLES - 2, late.overlaps);
+
+	hmm_devmem_get_stats(device->devmem, &stats);
+	KUNIT_EXPECT_LE(test, LATE_MS * NSEC_PER_MSEC, stats.busy_ns);
+	KUNIT_EXPECT_LT(test, 0, stats.idle_ns);
+
+	KUNIT_EXPECT_EQ(test, 0, pipeline_test_out(test, base, &result));
+	KUNIT_EXPECT_EQ(test, NR, result.moved);
+	KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
+	KUNIT_EXPECT_EQ(test, 2 * TABLES, late.jobs);
+	KUNIT_EXPECT_EQ(test, 2 * (TABLES - 2), late.overlaps);
+	pipeline_test_verify(test, base, 100);
+}
+
+/* Whichever job fails: its pages stay, and no others. */
+static void pipeline_test_errors(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	struct hmm_migrate_result result;
+	unsigned long base = pipeline_test_map(test, 200);
+	unsigned int job;
+
+	for (job = 1; job <= TABLES; job++) {
+		late.fails = late.done + job;
+		KUNIT_EXPECT_EQ(test, -EIO,
+				pipeline_test_in(test, base, &result));
+		KUNIT_EXPECT_EQ(test, NR - PAGES, result.moved);
+		KUNIT_EXPECT_EQ(test, NR - PAGES, test_device_used(device));
+		late.fails = 0;
+		KUNIT_EXPECT_EQ(test, 0,
+				pipeline_test_in(test, base, &result));
+		KUNIT_EXPECT_EQ(test, PAGES, result.moved);
+
+		late.fails = late.done + job;
+		KUNIT_EXPECT_EQ(test, -EIO,
+				pipeline_test_out(test, base, &result));
+		KUNIT_EXPECT_EQ(test, NR - PAGES, result.moved);
+		KUNIT_EXPECT_EQ(test, PAGES, test_device_used(device));
+		late.fails = 0;
+		pipeline_test_verify(test, base, 200);
+		KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
+	}
+}
+
+/* The room ends in the middle of a step while the one before is under way. */
+static void pipeline_test_full(struct kunit *test)
+{
+	const unsigned long size = TEST_DEVICE_SIZE >> PAGE_SHIFT;
+	const unsigned long room = 3 * PAGES + PAGES / 2;
+	struct test_device *device = test->priv;
+	unsigned long base = pipeline_test_map(test, 300);
+	unsigned long others = test_mmap(test, (size - room) * PAGE_SIZE,
+					 PROT_READ | PROT_WRITE);
+	struct hmm_migrate_result result;
+
+	KUNIT_ASSERT_EQ(test, 0,
+			hmm_migrate_to_device(device->devmem, current->mm,
+					      others,
+					      others + (size - room) * PAGE_SIZE,
+					      0, &result));
+	KUNIT_ASSERT_EQ(test, size - room, result.filled);
+
+	KUNIT_EXPECT_EQ(test, -ENOSPC, pipeline_test_in(test, base, &result));
+	KUNIT_EXPECT_EQ(test, room, result.moved);
+	KUNIT_EXPECT_EQ(test, size, test_device_used(device));
+	pipeline_test_verify(test, base, 300);
+
+	KUNIT_EXPECT_EQ(test, 0, vm_munmap(others, (size - room) * PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, 0, pipeline_test_in(test, base, &result));
+	KUNIT_EXPECT_EQ(test, NR, result.moved);
+	pipeline_test_verify(test, base, 300);
+}
+
+static struct kunit_case pipeline_test_cases[] = {
+	KUNIT_CASE(pipeline_test_overlap),
+	KUNIT_CASE_SLOW(pipeline_test_errors),
+	KUNIT_CASE(pipeline_test_full),
+	{}
+};
+
+static struct kunit_suite pipeline_test_suite = {
+	.name = "hmm_pipeline",
+	.init = pipeline_test_init,
+	.exit = pipeline_test_exit,
+	.test_cases = pipeline_test_cases,
+};
+
+kunit_test_suite(pipeline_test_suite);
