@@ -130,6 +130,7 @@ int measure_devmem_add(const struct row *row, int unused);
 int measure_devmem_alloc(const struct row *row, int which);
 int measure_devmem_fill(const struct row *row, int kind);
 int measure_devmem_evict(const struct row *row, int kind);
+int measure_devmem_copy(const struct row *row, int kind);
 int measure_devmem_use(const struct row *row, int which);
 
 /*

@@ -22,6 +22,8 @@
 /* Longest range of one operation, in bytes, and most pieces used. */
 #define HMM_BENCH_DEVMEM_MAX_LENGTH	(256UL << 20)
 #define HMM_BENCH_DEVMEM_MAX_USES	65536U
+/* Longest time that the device may take for a base page, in nanoseconds. */
+#define HMM_BENCH_DEVMEM_MAX_COPY_NS	1000000U
 
 /**
  * enum hmm_bench_devmem_kind - who manages the device memory
@@ -49,6 +51,9 @@ enum hmm_bench_devmem_kind {
  * @size: in, bytes, a multiple of HMM_BENCH_DEVMEM_UNIT
  * @piece: in, bytes that the device moves at once, a power of two from 4 KiB to
  *	HMM_BENCH_DEVMEM_UNIT
+ * @copy_ns: in, nanoseconds that the device takes to move a base page in, while the
+ *	CPU does something else; 0: the CPU copies.  Not with
+ *	HMM_BENCH_DEVMEM_STORAGE
  * @ns: out, nanoseconds that adding it took: hmm_devmem_add(), or
  *	request_free_mem_region() and memremap_pages()
  *
@@ -63,6 +68,7 @@ struct hmm_bench_devmem_attach {
 	__u32 flags;
 	__u64 size;
 	__u64 piece;
+	__u64 copy_ns;
 	__u64 ns;
 };
 

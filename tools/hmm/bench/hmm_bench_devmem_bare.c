@@ -3,6 +3,7 @@
  * Measuring module for device memory: by hand, with the bare core calls that no
  * driver can do without.  Eviction is that of lib/test_hmm.
  */
+#include <linux/hrtimer.h>
 #include <linux/ioport.h>
 #include <linux/list.h>
 #include <linux/memremap.h>
@@ -122,6 +123,17 @@ static struct page *bench_bare_page(struct bench_bare *bare,
 	return page;
 }
 
+/* Until the device has copied; from a wait queue, as from a fence. */
+static void bench_bare_wait(struct bench_bare *bare, unsigned long nr)
+{
+	ktime_t time = ns_to_ktime(nr * bare->bd->copy_ns);
+
+	if (!time)
+		return;
+	set_current_state(TASK_UNINTERRUPTIBLE);
+	schedule_hrtimeout(&time, HRTIMER_MODE_REL_HARD);
+}
+
 /* Give each page and hole a destination in the slot. */
 static void bench_bare_fill(struct bench_bare *bare, struct bench_slot *slot,
 			    unsigned long npages)
@@ -150,6 +162,7 @@ static void bench_bare_fill(struct bench_bare *bare, struct bench_slot *slot,
 			bare->dst[i] |= MIGRATE_PFN_COMPOUND;
 	}
 	bench_slot_use(bare, slot, used);
+	bench_bare_wait(bare, used);
 }
 
 /* One piece, to a slot that is free.  0, or -EBUSY if not all of it moved. */

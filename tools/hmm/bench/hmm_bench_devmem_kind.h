@@ -6,8 +6,11 @@
 #define _HMM_BENCH_DEVMEM_KIND_H
 
 #include <linux/highmem.h>
+#include <linux/hrtimer.h>
+#include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/spinlock.h>
 #include <linux/string.h>
 
 #include "hmm_bench_devmem.h"
@@ -47,6 +50,13 @@ struct bench_devmem_kind {
 	void (*free)(struct bench_devmem *bd, struct page **pages, long nr);
 };
 
+/* Toolbox only: a copy engine that is done with a job when its time has passed. */
+struct bench_engine {
+	spinlock_t lock;		/* the rest */
+	struct list_head jobs;
+	struct hrtimer timer;		/* the end of the first one */
+};
+
 /* One open file. */
 struct bench_devmem {
 	struct mutex run_lock;		/* one operation at a time; the rest */
@@ -54,6 +64,7 @@ struct bench_devmem {
 	unsigned long nr_pages;
 	unsigned long piece_pages;
 	void *storage;			/* NULL: none */
+	u64 copy_ns;			/* for a base page; 0: the CPU copies */
 	struct bench_piece *pieces;	/* NULL: not used piece by piece yet */
 
 	struct bench_bare *bare;	/* bare only */
@@ -62,6 +73,7 @@ struct bench_devmem {
 	struct hmm_devmem *devmem;
 	struct bench_piece **piece_of;	/* whose base page of device memory it is */
 	struct bench_piece *arriving;	/* the piece that moves in */
+	struct bench_engine engine;
 };
 
 extern const struct bench_devmem_kind bench_devmem_bare;

@@ -127,6 +127,8 @@ static bool bench_attach_ok(const struct hmm_bench_devmem_attach *attach)
 	return (attach->kind == HMM_BENCH_DEVMEM_BARE ||
 		attach->kind == HMM_BENCH_DEVMEM_TOOLBOX) &&
 	       !(attach->flags & ~HMM_BENCH_DEVMEM_STORAGE) &&
+	       attach->copy_ns <= HMM_BENCH_DEVMEM_MAX_COPY_NS &&
+	       !(attach->copy_ns && attach->flags) &&
 	       attach->size && attach->size <= most &&
 	       IS_ALIGNED(attach->size, HMM_BENCH_DEVMEM_UNIT) &&
 	       is_power_of_2(attach->piece) && attach->piece >= PAGE_SIZE &&
@@ -196,6 +198,7 @@ static int bench_attach(struct bench_devmem *bd,
 	}
 	bd->nr_pages = attach->size >> PAGE_SHIFT;
 	bd->piece_pages = attach->piece >> PAGE_SHIFT;
+	bd->copy_ns = attach->copy_ns;
 	ret = kind->attach(bd, &attach->ns);
 	if (ret) {
 		vfree(bd->storage);

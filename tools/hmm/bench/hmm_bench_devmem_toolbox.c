@@ -64,11 +64,60 @@ static void bench_copy_page(struct bench_devmem *bd,
 	}
 }
 
+static ktime_t bench_job_time(const struct bench_devmem *bd,
+			      const struct hmm_devmem_batch *batch)
+{
+	unsigned long nr = 0;
+	unsigned int i;
+
+	for (i = 0; i < batch->nr; i++)
+		nr += 1UL << batch->pages[i].order;
+	return ns_to_ktime(nr * bd->copy_ns);
+}
+
+static enum hrtimer_restart bench_engine_done(struct hrtimer *timer)
+{
+	struct bench_devmem *bd = container_of(timer, struct bench_devmem,
+					       engine.timer);
+	struct bench_engine *engine = &bd->engine;
+	struct hmm_devmem_batch *batch, *next;
+
+	guard(spinlock)(&engine->lock);
+	batch = list_first_entry(&engine->jobs, struct hmm_devmem_batch, link);
+	list_del(&batch->link);
+	next = list_first_entry_or_null(&engine->jobs, struct hmm_devmem_batch,
+					link);
+	hmm_devmem_batch_done(batch, 0);
+	if (!next)
+		return HRTIMER_NORESTART;
+	hrtimer_forward_now(timer, bench_job_time(bd, next));
+	return HRTIMER_RESTART;
+}
+
+/* Nothing is stored, but it takes its time. */
+static int bench_engine_start(struct bench_devmem *bd,
+			      struct hmm_devmem_batch *batch)
+{
+	struct bench_engine *engine = &bd->engine;
+	bool idle;
+
+	guard(spinlock_irqsave)(&engine->lock);
+	idle = list_empty(&engine->jobs);
+	list_add_tail(&batch->link, &engine->jobs);
+	if (idle)
+		hrtimer_start(&engine->timer, bench_job_time(bd, batch),
+			      HRTIMER_MODE_REL_HARD);
+	return 0;
+}
+
 static int bench_devmem_copy(struct hmm_devmem *devmem,
 			     struct hmm_devmem_batch *batch)
 {
 	struct bench_devmem *bd = hmm_devmem_private(devmem);
 	unsigned int i, page;
+
+	if (bd->copy_ns && batch->direction == DMA_TO_DEVICE)
+		return bench_engine_start(bd, batch);
 
 	for (i = 0; i < batch->nr; i++) {
 		const struct hmm_devmem_copy *copy = &batch->pages[i];
@@ -113,9 +162,14 @@ static int bench_toolbox_attach(struct bench_devmem *bd, u64 *ns)
 		.name = "hmm_bench_devmem",
 		.nid = numa_mem_id(),
 	};
-	u64 start = ktime_get_ns();
 	struct hmm_devmem *devmem;
+	u64 start;
 
+	spin_lock_init(&bd->engine.lock);
+	INIT_LIST_HEAD(&bd->engine.jobs);
+	hrtimer_setup(&bd->engine.timer, bench_engine_done, CLOCK_MONOTONIC,
+		      HRTIMER_MODE_REL_HARD);
+	start = ktime_get_ns();
 	devmem = hmm_devmem_add(&desc, (u64)bd->nr_pages << PAGE_SHIFT);
 	*ns = ktime_get_ns() - start;
 	if (IS_ERR(devmem))
@@ -127,6 +181,7 @@ static int bench_toolbox_attach(struct bench_devmem *bd, u64 *ns)
 static void bench_toolbox_detach(struct bench_devmem *bd)
 {
 	hmm_devmem_remove(bd->devmem, BENCH_TIMEOUT_MS, NULL);
+	hrtimer_cancel(&bd->engine.timer);
 	bd->devmem = NULL;
 }
 

@@ -14,6 +14,10 @@
  *   allocated for each hole and put there; drop: MADV_DONTNEED, which frees them.
  *   Nothing is cleared, not even by the toolbox's driver.
  * - evict: the copy back is in "copying".
+ * - copies itself: 16M of pages in one call, to a device that takes as long for the
+ *   copy of a page as the CPU for the rest ("without the copy"); the driver by hand
+ *   waits for each 2M.  "gain missed" is 0 if it takes no longer than the rest
+ *   alone, and 100 if as long as both one after the other.
  * - oversubscribed: the device has 16M and uses a working set of so many times
  *   that, piece by piece, in order or at random with a fixed seed.  A piece that is
  *   missing moves in, and others move out to make room.  All is for each page of
@@ -120,6 +124,10 @@ const struct row rows[] = {
 	  measure_devmem_evict, KIND_4K },
 	{ "evict-thp", "devmem", 1, "evict 2M, THP (mainline: bare)",
 	  measure_devmem_evict, KIND_THP },
+	{ "copy-4k", "devmem", 1, "to a device that copies itself, 4K pages (mainline: bare, waiting)",
+	  measure_devmem_copy, KIND_4K },
+	{ "copy-thp", "devmem", 1, "to a device that copies itself, THP (mainline: bare, waiting)",
+	  measure_devmem_copy, KIND_THP },
 	{ "oversub-2x-64k", "devmem", 1, "oversubscribed 2x, 64K in order (mainline: bare)",
 	  measure_devmem_use, USE_2X_64K },
 	{ "oversub-2x-64k-random", "devmem", 1, "oversubscribed 2x, 64K at random (mainline: bare)",
