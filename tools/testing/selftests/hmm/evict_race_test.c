@@ -255,6 +255,13 @@ static void expect_moves(struct __test_metadata *_metadata, struct race *race)
 	EXPECT_EQ(race->huge ? race->length : 0, info.memory_huge);
 }
 
+static bool raced_enough(struct race *race)
+{
+	return race->steps >= LEAST_ROUNDS &&
+	       __atomic_load_n(&race->rounds, __ATOMIC_RELAXED) >= LEAST_ROUNDS &&
+	       __atomic_load_n(&race->evicted, __ATOMIC_RELAXED);
+}
+
 static void run_race(struct __test_metadata *_metadata, struct race *race,
 		     void (*step)(struct race *race))
 {
@@ -267,9 +274,7 @@ static void run_race(struct __test_metadata *_metadata, struct race *race,
 		step(race);
 		race->steps++;
 	} while (now_us() < end ||
-		 ((race->steps < LEAST_ROUNDS ||
-		   __atomic_load_n(&race->rounds, __ATOMIC_RELAXED) < LEAST_ROUNDS) &&
-		  now_us() < start + WAIT_US));
+		 (!raced_enough(race) && now_us() < start + WAIT_US));
 	__atomic_store_n(&race->stop, true, __ATOMIC_RELAXED);
 	ASSERT_EQ(0, pthread_join(race->evictor, NULL));
 
