@@ -405,6 +405,21 @@ void *hmm_devmem_private(const struct hmm_devmem *devmem)
 EXPORT_SYMBOL_GPL(hmm_devmem_private);
 
 /**
+ * hmm_devmem_get_ops() - the driver's operations
+ * @devmem: device memory
+ *
+ * By them a driver knows its own memory.
+ *
+ * Context: any.
+ * Return: &hmm_devmem_desc.ops.
+ */
+const struct hmm_devmem_ops *hmm_devmem_get_ops(const struct hmm_devmem *devmem)
+{
+	return devmem->desc.ops;
+}
+EXPORT_SYMBOL_GPL(hmm_devmem_get_ops);
+
+/**
  * hmm_devmem_from_folio() - the device memory that a folio lies in
  * @folio: any folio that cannot be freed during the call
  *
@@ -471,6 +486,8 @@ void hmm_devmem_get_stats(struct hmm_devmem *devmem,
 	stats->busy_ns = atomic64_read(&devmem->busy_ns);
 	stats->idle_ns = atomic64_read(&devmem->idle_ns);
 	stats->poisoned = atomic_long_read(&devmem->nr_poisoned);
+	stats->from_peers = atomic64_read(&devmem->from_peers);
+	stats->through_ram = atomic64_read(&devmem->through_ram);
 }
 EXPORT_SYMBOL_GPL(hmm_devmem_get_stats);
 

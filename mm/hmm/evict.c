@@ -167,7 +167,7 @@ static int hmm_evict_step(struct hmm_eviction *e, unsigned long nr)
 		}
 	}
 	if (target)
-		copy_err = hmm_evict_target_fill(target, e->devmem, m, nr);
+		copy_err = hmm_between_fill(target->between, m, nr);
 	else
 		copy_err = hmm_migrate_fill_ram(m, nr);
 

@@ -12,11 +12,10 @@
  * @devmem: it
  * @idx: for hmm_devmem_leave(), during a step
  * @huge: huge folio taken for the step, or NULL
- * @frames: small pages taken for the step
- * @nr_frames: how many
+ * @between: how it is copied
+ * @nr_frames: small pages taken for the step
  * @nr_used: those among them that became destinations, the first ones
- * @bounce: pages in RAM that copies go through
- * @nr_bounce: how many, at least 1
+ * @frames: the small pages
  *
  * Folios in @huge and @frames are locked and nobody knows them.
  */
@@ -24,11 +23,10 @@ struct hmm_evict_target {
 	struct hmm_devmem *devmem;
 	int idx;
 	struct folio *huge;
-	struct page **frames;
+	struct hmm_between *between;
 	unsigned int nr_frames;
 	unsigned int nr_used;
-	struct page **bounce;
-	unsigned int nr_bounce;
+	struct page *frames[];
 };
 
 int hmm_evict_target_enter(struct hmm_evict_target *target);
@@ -42,9 +40,6 @@ bool hmm_evict_target_take(struct hmm_evict_target *target, unsigned long nr,
 void hmm_evict_target_release(struct hmm_evict_target *target);
 void hmm_evict_target_choose(struct hmm_evict_target *target,
 			     struct hmm_migration *m, unsigned long nr);
-int hmm_evict_target_fill(struct hmm_evict_target *target,
-			  struct hmm_devmem *devmem, struct hmm_migration *m,
-			  unsigned long nr);
 void hmm_evict_target_book(struct hmm_evict_target *target,
 			   struct hmm_migration *m, unsigned long nr);
 

@@ -13,55 +13,33 @@
  */
 #include <linux/bitmap.h>
 #include <linux/export.h>
-#include <linux/gfp.h>
 #include <linux/jiffies.h>
 #include <linux/migrate.h>
+#include <linux/overflow.h>
 #include <linux/pagemap.h>
 #include <linux/slab.h>
 
 #include "evict.h"
 
-/* A copy goes through so many pages of RAM at a time, if they are at hand. */
-#define HMM_EVICT_BOUNCE_PAGES	128
-
 static void hmm_evict_target_free(struct hmm_evict_target *target)
 {
-	unsigned int i;
-
-	for (i = 0; i < target->nr_bounce; i++)
-		__free_page(target->bounce[i]);
+	if (target->between)
+		hmm_between_free(target->between);
 	kvfree(target);
 }
 
-/* With fewer pages than asked for it takes more jobs; there has to be one. */
-static bool hmm_evict_alloc_bounce(struct hmm_evict_target *target)
-{
-	gfp_t gfp = GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
-	unsigned int before;
-
-	do {
-		before = target->nr_bounce;
-		target->nr_bounce = alloc_pages_bulk(gfp, HMM_EVICT_BOUNCE_PAGES,
-						     target->bounce);
-		gfp = GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN;
-	} while (target->nr_bounce > before &&
-		 target->nr_bounce < HMM_EVICT_BOUNCE_PAGES);
-	return target->nr_bounce;
-}
-
-static struct hmm_evict_target *hmm_evict_target_alloc(struct hmm_devmem *devmem)
+static struct hmm_evict_target *hmm_evict_target_alloc(struct hmm_devmem *from,
+						       struct hmm_devmem *devmem)
 {
 	struct hmm_evict_target *target;
 
-	target = kvzalloc(sizeof(*target) +
-			  (HMM_DEVMEM_BLOCK_PAGES + HMM_EVICT_BOUNCE_PAGES) *
-			  sizeof(*target->frames), GFP_KERNEL);
+	target = kvzalloc(struct_size(target, frames, HMM_DEVMEM_BLOCK_PAGES),
+			  GFP_KERNEL);
 	if (!target)
 		return NULL;
 	target->devmem = devmem;
-	target->frames = (struct page **)(target + 1);
-	target->bounce = target->frames + HMM_DEVMEM_BLOCK_PAGES;
-	if (hmm_evict_alloc_bounce(target))
+	target->between = hmm_between_alloc(from, devmem, HMM_DEVMEM_BLOCK_PAGES);
+	if (target->between)
 		return target;
 	hmm_evict_target_free(target);
 	return NULL;
@@ -190,83 +168,6 @@ void hmm_evict_target_choose(struct hmm_evict_target *target,
 	}
 }
 
-/* Base page @i of what is to be copied: small pages, or one huge one. */
-static struct hmm_devmem_copy hmm_evict_piece(const struct hmm_migration *m,
-					      unsigned long i)
-{
-	if (!m->copies->order)
-		return m->copies[i];
-	return (struct hmm_devmem_copy){
-		.dst = m->copies->dst + i,
-		.src = m->copies->src + i,
-	};
-}
-
-static int hmm_evict_run_job(struct hmm_devmem *devmem,
-			     enum dma_data_direction direction,
-			     struct hmm_devmem_copy *pages, unsigned int nr)
-{
-	struct hmm_devmem_batch batch;
-	int err;
-
-	hmm_batch_init(&batch, direction, pages, nr);
-	err = hmm_batch_copy(devmem, &batch);
-	err = hmm_batch_wait(devmem, &batch, err, NULL);
-	if (err == -EIO)
-		atomic64_add(nr, &devmem->failed);
-	return err;
-}
-
-/*
- * Copy @m->copies from @devmem to the target, by way of RAM: no operation of a
- * driver reaches the memory of another one.  Uses @m->clears.
- */
-static int hmm_evict_copy(struct hmm_evict_target *target,
-			  struct hmm_devmem *devmem, struct hmm_migration *m)
-{
-	unsigned long total = m->copies->order ? HMM_PMD_PAGES : m->nr_copies;
-	struct hmm_devmem_copy *pages = m->clears;
-	unsigned long done, nr, i;
-	int err = 0;
-
-	for (done = 0; done < total && !err; done += nr) {
-		nr = min(total - done, target->nr_bounce);
-		for (i = 0; i < nr; i++) {
-			pages[i] = hmm_evict_piece(m, done + i);
-			pages[i].dst = target->bounce[i];
-		}
-		err = hmm_evict_run_job(devmem, DMA_FROM_DEVICE, pages, nr);
-		if (err)
-			break;
-		for (i = 0; i < nr; i++) {
-			pages[i] = hmm_evict_piece(m, done + i);
-			pages[i].src = target->bounce[i];
-		}
-		err = hmm_evict_run_job(target->devmem, DMA_TO_DEVICE, pages, nr);
-	}
-	return err;
-}
-
-/*
- * Fill the destinations; drops all of them if one fails.  Returns 0, -ENOMEM or -EIO.
- */
-int hmm_evict_target_fill(struct hmm_evict_target *target,
-			  struct hmm_devmem *devmem, struct hmm_migration *m,
-			  unsigned long nr)
-{
-	unsigned long i;
-	int err;
-
-	if (!m->nr_copies)
-		return 0;
-	err = hmm_evict_copy(target, devmem, m);
-	hmm_migrate_drop_poisoned(target->devmem, m, nr);
-	for (i = 0; i < nr && err; i++)
-		if (m->dst[i])
-			hmm_migrate_drop_dst(m, i);
-	return err;
-}
-
 /* Book what arrived; that it left the source is hmm_migrate_book_ram()'s. */
 void hmm_evict_target_book(struct hmm_evict_target *target,
 			   struct hmm_migration *m, unsigned long nr)
@@ -292,8 +193,9 @@ void hmm_evict_target_book(struct hmm_evict_target *target,
  * room for all of its pages, it is split; otherwise it stays.  Pages that move are
  * the youngest in @target, charged to the cgroup of the caller.
  *
- * There is no direct copy between devices: @devmem's driver copies to RAM and
- * @target's driver from there, each with its copy operation.
+ * One of the devices copies if it reaches the other one's memory, see the copy_peer
+ * operation; otherwise @devmem's driver copies to RAM and @target's driver from there,
+ * each with its copy operation.
  *
  * Context: process context, may sleep, no folio lock held.  For hmm_devmem_remove()
  * it is a call with either devmem.
@@ -323,7 +225,7 @@ int hmm_devmem_evict_to(struct hmm_devmem *devmem, struct hmm_devmem *target,
 	*result = (struct hmm_devmem_evict_result){};
 	if (!target || target == devmem)
 		return -EINVAL;
-	to = hmm_evict_target_alloc(target);
+	to = hmm_evict_target_alloc(devmem, target);
 	if (!to) {
 		result->untried = bitmap_weight(devmem->resident,
 						hmm_devmem_nr_pages(devmem));

@@ -122,6 +122,8 @@ enum hmm_devmem_state {
  * @cpu_faults: see &struct hmm_devmem_stats
  * @busy_ns: see &struct hmm_devmem_stats
  * @idle_ns: see &struct hmm_devmem_stats
+ * @from_peers: see &struct hmm_devmem_stats
+ * @through_ram: see &struct hmm_devmem_stats
  * @link: entry in the list that debugfs shows
  * @id: number in debugfs
  * @pm_link: entry in the list of all, for sleep states
@@ -158,6 +160,8 @@ struct hmm_devmem {
 	atomic64_t cpu_faults;
 	atomic64_t busy_ns;
 	atomic64_t idle_ns;
+	atomic64_t from_peers;
+	atomic64_t through_ram;
 	struct list_head link;
 	unsigned int id;
 	struct list_head pm_link;

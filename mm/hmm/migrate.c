@@ -82,6 +82,17 @@ int hmm_batch_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
 	return err;
 }
 
+int hmm_batch_copy_peer(struct hmm_devmem *devmem, struct hmm_devmem *peer,
+			struct hmm_devmem_batch *batch)
+{
+	int err;
+
+	hmm_devmem_job_begin();
+	err = devmem->desc.ops->copy_peer(devmem, peer, batch);
+	hmm_devmem_job_end();
+	return err;
+}
+
 int hmm_batch_clear(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
 {
 	int err;
@@ -166,8 +177,9 @@ static bool hmm_migrate_vma_ok(struct vm_area_struct *vma)
 /**
  * struct hmm_migrate_walk - migration of a range, step by step
  * @devmem: destination, or NULL for RAM
+ * @between: the source, if both are device memory, or NULL
  * @mm: the process
- * @owner: of device memory to migrate from; NULL if @devmem is the destination
+ * @owner: of the device memory to migrate from, or of @devmem
  * @addr: how far the walk has come
  * @end: exclusive
  * @result: what became of the pages before @addr, but for a step under way
@@ -178,6 +190,7 @@ static bool hmm_migrate_vma_ok(struct vm_area_struct *vma)
  */
 struct hmm_migrate_walk {
 	struct hmm_devmem *devmem;
+	struct hmm_between *between;
 	struct mm_struct *mm;
 	void *owner;
 	unsigned long addr;
@@ -215,7 +228,8 @@ static int hmm_migrate_begin(struct hmm_migrate_walk *walk, struct hmm_migration
 			.pgmap_owner = walk->owner,
 		};
 		if (walk->devmem)
-			err = hmm_migrate_begin_to_device(walk->devmem, m,
+			err = hmm_migrate_begin_to_device(walk->devmem,
+							  walk->between, m,
 							  &walk->missing);
 		else
 			err = hmm_migrate_begin_to_ram(m);
@@ -308,15 +322,17 @@ static int hmm_migrate_walk(struct hmm_migrate_walk *walk,
 
 /*
  * Migrate [start, end), with mmap_lock held for a while at a time: to @devmem, or if
- * it is NULL to RAM, from memory of @owner.
+ * it is NULL to RAM, from memory of @owner.  With @between from device memory to
+ * @devmem, otherwise from RAM.
  */
-static int hmm_migrate_range(struct hmm_devmem *devmem, struct mm_struct *mm,
-			     void *owner, unsigned long start, unsigned long end,
-			     unsigned int evict_timeout_ms,
-			     struct hmm_migrate_result *result)
+int hmm_migrate_range(struct hmm_devmem *devmem, struct hmm_between *between,
+		      struct mm_struct *mm, void *owner, unsigned long start,
+		      unsigned long end, unsigned int evict_timeout_ms,
+		      struct hmm_migrate_result *result)
 {
 	struct hmm_migrate_walk walk = {
 		.devmem = devmem,
+		.between = between,
 		.mm = mm,
 		.owner = owner,
 		.addr = start,
@@ -380,8 +396,8 @@ int hmm_migrate_to_device(struct hmm_devmem *devmem, struct mm_struct *mm,
 			  unsigned int evict_timeout_ms,
 			  struct hmm_migrate_result *result)
 {
-	return hmm_migrate_range(devmem, mm, devmem->desc.owner, start, end,
-				 evict_timeout_ms, result);
+	return hmm_migrate_range(devmem, NULL, mm, devmem->desc.owner, start,
+				 end, evict_timeout_ms, result);
 }
 EXPORT_SYMBOL_GPL(hmm_migrate_to_device);
 
@@ -408,6 +424,6 @@ int hmm_migrate_to_ram(struct mm_struct *mm, void *owner, unsigned long start,
 		memset(result, 0, sizeof(*result));
 		return -EINVAL;
 	}
-	return hmm_migrate_range(NULL, mm, owner, start, end, 0, result);
+	return hmm_migrate_range(NULL, NULL, mm, owner, start, end, 0, result);
 }
 EXPORT_SYMBOL_GPL(hmm_migrate_to_ram);

@@ -31,6 +31,7 @@
  * @collected: the core has collected; there is something to finish
  * @devmem: whose driver works for the step, entered with @idx; NULL if none does
  * @idx: for hmm_devmem_leave()
+ * @between: the source is another device memory, in a step of a range; or NULL
  * @copy: the job that copies
  * @clear: the job that clears
  * @copy_err: why @copy was not started, or 0
@@ -62,6 +63,7 @@ struct hmm_migration {
 	bool collected;
 	struct hmm_devmem *devmem;
 	int idx;
+	struct hmm_between *between;
 	struct hmm_devmem_batch copy;
 	struct hmm_devmem_batch clear;
 	int copy_err;
@@ -70,6 +72,24 @@ struct hmm_migration {
 	u64 *last_done_ns;
 	unsigned long first;
 	unsigned long next;
+};
+
+/**
+ * struct hmm_between - copies from one device memory to another one
+ * @from: the source
+ * @from_idx: for hmm_devmem_leave(), in a step of a range
+ * @to: the destination
+ * @nr_bounce: pages in @bounce, at least 1
+ * @bounce: pages in RAM that a copy goes through if neither device reaches the other
+ *
+ * Copies are made in the read sections of both devmems.
+ */
+struct hmm_between {
+	struct hmm_devmem *from;
+	int from_idx;
+	struct hmm_devmem *to;
+	unsigned int nr_bounce;
+	struct page *bounce[];
 };
 
 /* Is the source of the step one huge folio or hole? */
@@ -116,9 +136,16 @@ void hmm_batch_init(struct hmm_devmem_batch *batch,
 		    enum dma_data_direction direction,
 		    struct hmm_devmem_copy *pages, unsigned int nr);
 int hmm_batch_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
+int hmm_batch_copy_peer(struct hmm_devmem *devmem, struct hmm_devmem *peer,
+			struct hmm_devmem_batch *batch);
 int hmm_batch_clear(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
 int hmm_batch_wait(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch,
 		   int err, u64 *last_done_ns);
+
+int hmm_migrate_range(struct hmm_devmem *devmem, struct hmm_between *between,
+		      struct mm_struct *mm, void *owner, unsigned long start,
+		      unsigned long end, unsigned int evict_timeout_ms,
+		      struct hmm_migrate_result *result);
 
 /* Does the device go on with a job that was started, or was not for @err? */
 static inline bool hmm_batch_runs(struct hmm_devmem_batch *batch, int err)
@@ -135,6 +162,7 @@ void hmm_migrate_book_device(struct hmm_devmem *devmem, struct hmm_migration *m,
 			     unsigned long npages, unsigned long *moved,
 			     unsigned long *filled);
 int hmm_migrate_begin_to_device(struct hmm_devmem *devmem,
+				struct hmm_between *between,
 				struct hmm_migration *m,
 				unsigned long *missing);
 int hmm_migrate_end_to_device(struct hmm_migration *m,
@@ -152,5 +180,15 @@ unsigned long hmm_migrate_book_ram(struct hmm_migration *m,
 int hmm_migrate_begin_to_ram(struct hmm_migration *m);
 int hmm_migrate_end_to_ram(struct hmm_migration *m,
 			   struct hmm_migrate_result *result);
+
+/* migrate_between.c */
+struct hmm_between *hmm_between_alloc(struct hmm_devmem *from,
+				      struct hmm_devmem *to,
+				      unsigned long nr_pages);
+void hmm_between_free(struct hmm_between *between);
+void hmm_between_select(const struct hmm_between *between,
+			struct hmm_migration *m, struct migrate_vma *args);
+int hmm_between_fill(struct hmm_between *between, struct hmm_migration *m,
+		     unsigned long npages);
 
 #endif /* _MM_HMM_MIGRATE_H */

@@ -260,46 +260,82 @@ void hmm_migrate_book_device(struct hmm_devmem *devmem, struct hmm_migration *m,
 	atomic64_add(*moved + *filled, &devmem->migrated_in);
 }
 
+/* Until hmm_migrate_leave_device() pages can arrive; -ENODEV or -EAGAIN if not. */
+static int hmm_migrate_enter_device(struct hmm_devmem *devmem,
+				    struct hmm_migration *m)
+{
+	struct hmm_between *between = m->between;
+	int err = -ENODEV;
+
+	if (between && !hmm_devmem_enter(between->from, HMM_DEVMEM_LIVE,
+					 &between->from_idx))
+		return err;
+	if (hmm_devmem_enter(devmem, HMM_DEVMEM_LIVE, &m->idx)) {
+		if (!READ_ONCE(devmem->suspended))
+			return 0;
+		hmm_devmem_leave(devmem, m->idx);
+		err = -EAGAIN;
+	}
+	if (between)
+		hmm_devmem_leave(between->from, between->from_idx);
+	return err;
+}
+
+static void hmm_migrate_leave_device(struct hmm_devmem *devmem,
+				     struct hmm_migration *m)
+{
+	hmm_devmem_leave(devmem, m->idx);
+	if (m->between)
+		hmm_devmem_leave(m->between->from, m->between->from_idx);
+}
+
 /*
  * Begin a step of &hmm_migration.args, which is at most one page table and within
- * one VMA: all up to the copy, which the device may still be at on return.
- * &hmm_migration.nr becomes how far the step goes, for want of room not to the end;
- * @missing: if pages of others were evicted, how many would do.  Whatever this
- * returns, hmm_migrate_end_to_device() comes next.
+ * one VMA, from RAM or with @between from another device memory: all up to the copy,
+ * which the device may still be at on return.  &hmm_migration.nr becomes how far the
+ * step goes, for want of room not to the end; @missing: if pages of others were
+ * evicted, how many would do.  Whatever this returns, hmm_migrate_end_to_device()
+ * comes next.
  */
 int hmm_migrate_begin_to_device(struct hmm_devmem *devmem,
+				struct hmm_between *between,
 				struct hmm_migration *m, unsigned long *missing)
 {
 	struct migrate_vma *args = &m->args;
 	unsigned long settled;
-	int no_more, ret = 0;
+	int no_more, ret;
 
 	*missing = 0;
+	m->between = between;
 	m->nr = 0;
 	m->collected = false;
 	m->nr_copies = 0;
 	m->nr_clears = 0;
-	if (!hmm_devmem_enter(devmem, HMM_DEVMEM_LIVE, &m->idx))
-		return -ENODEV;
-	if (READ_ONCE(devmem->suspended)) {
-		hmm_devmem_leave(devmem, m->idx);
-		return -EAGAIN;
-	}
+	ret = hmm_migrate_enter_device(devmem, m);
+	if (ret)
+		return ret;
 
 	m->nr = (args->end - args->start) >> PAGE_SHIFT;
-	args->flags = MIGRATE_VMA_SELECT_SYSTEM;
+	args->flags = between ? MIGRATE_VMA_SELECT_DEVICE_PRIVATE |
+				MIGRATE_VMA_SELECT_DEVICE_COHERENT :
+				MIGRATE_VMA_SELECT_SYSTEM;
 	if (hmm_devmem_huge_ok(devmem))
 		args->flags |= MIGRATE_VMA_SELECT_COMPOUND;
 	if (hmm_migrate_collect(m, args)) {
 		/* A VMA that the core does not migrate: left. */
-		hmm_devmem_leave(devmem, m->idx);
+		hmm_migrate_leave_device(devmem, m);
 		return 0;
 	}
 
 	m->collected = true;
 	m->devmem = devmem;
+	if (between)
+		hmm_between_select(between, m, args);
 	settled = hmm_migrate_choose_device(devmem, m, args, &no_more, missing);
-	hmm_migrate_start_device(devmem, m);
+	if (between)
+		m->copy_err = hmm_between_fill(between, m, args->npages);
+	else
+		hmm_migrate_start_device(devmem, m);
 
 	if (*missing) {
 		ret = no_more ? no_more : -ENOSPC;
@@ -321,12 +357,15 @@ int hmm_migrate_end_to_device(struct hmm_migration *m,
 	if (m->collected) {
 		struct hmm_devmem *devmem = m->devmem;
 
-		ret = hmm_migrate_wait_device(devmem, m, m->args.npages);
+		ret = m->between ? m->copy_err :
+		      hmm_migrate_wait_device(devmem, m, m->args.npages);
 		migrate_vma_pages(&m->args);
+		if (m->between)
+			hmm_migrate_book_ram(m, m->args.npages);
 		hmm_migrate_book_device(devmem, m, m->args.npages, &moved,
 					&filled);
 		migrate_vma_finalize(&m->args);
-		hmm_devmem_leave(devmem, m->idx);
+		hmm_migrate_leave_device(devmem, m);
 	}
 	hmm_migrate_account(result, moved, filled, m->nr);
 	return ret;

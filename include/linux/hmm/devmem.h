@@ -32,7 +32,8 @@ struct hmm_devmem_copy {
 /**
  * struct hmm_devmem_batch - what the device copies or clears as one job
  * @direction: DMA_TO_DEVICE: every dst lies in this devmem and every src in
- *	RAM; DMA_FROM_DEVICE: the other way round
+ *	RAM, or in the peer of the copy_peer operation; DMA_FROM_DEVICE: the other
+ *	way round
  * @nr: number of entries in @pages
  * @pages: the pieces to work on
  * @link: for the driver, to queue the batch; undefined at first
@@ -85,7 +86,7 @@ static inline void hmm_devmem_job_end(void)
 /**
  * struct hmm_devmem_ops - what a driver supplies to manage device memory
  *
- * The first two operations are asynchronous: they start the work and return, and
+ * The first three operations are asynchronous: they start the work and return, and
  * whoever finishes it calls hmm_devmem_batch_done(), exactly once, from any
  * context.  A driver that works synchronously calls it before it returns.
  * After 0 the batch must be done within bounded time, whatever userspace does
@@ -104,6 +105,17 @@ struct hmm_devmem_ops {
 	int (*copy)(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
 	/** @clear: fill each dst, which lies in @devmem, with zeroes. */
 	int (*clear)(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
+	/**
+	 * @copy_peer: optional.  Copy each src to its dst, one in @devmem and the other
+	 * in @peer: memory of any kind, of this driver (hmm_devmem_get_ops()) or another
+	 * one, which is not removed before the batch is done.  The driver of the
+	 * destination is asked first, then that of the source.
+	 *
+	 * Return: also -EOPNOTSUPP if the device does not reach @peer, now or ever: if
+	 * neither does the pages go through RAM, by the copy operation of each.
+	 */
+	int (*copy_peer)(struct hmm_devmem *devmem, struct hmm_devmem *peer,
+			 struct hmm_devmem_batch *batch);
 	/**
 	 * @may_evict: optional.  May the pages among @size bytes from @offset
 	 * leave, to make room or because the driver evicts?  Not asked when the memory is
@@ -193,6 +205,8 @@ struct hmm_devmem_desc {
  *	hmm_migrate_to_device() or hmm_migrate_to_ram(), added up
  * @poisoned: base pages that are not used again, see hmm_devmem_memory_failure();
  *	among @total, and among @used as long as they are in use
+ * @from_peers: base pages that one of the devices copied from another devmem
+ * @through_ram: base pages that were copied from another devmem by way of RAM
  */
 struct hmm_devmem_stats {
 	u64 total;
@@ -208,6 +222,8 @@ struct hmm_devmem_stats {
 	u64 busy_ns;
 	u64 idle_ns;
 	u64 poisoned;
+	u64 from_peers;
+	u64 through_ram;
 };
 
 /**
@@ -272,6 +288,7 @@ void hmm_devmem_touch(struct hmm_devmem *devmem, unsigned long pfn,
 		      unsigned long nr_pages);
 
 void *hmm_devmem_private(const struct hmm_devmem *devmem);
+const struct hmm_devmem_ops *hmm_devmem_get_ops(const struct hmm_devmem *devmem);
 struct hmm_devmem *hmm_devmem_from_folio(const struct folio *folio);
 struct hmm_devmem *hmm_devmem_from_pfn(unsigned long pfn);
 u64 hmm_devmem_offset(const struct hmm_devmem *devmem, unsigned long pfn);

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * From one device memory to another: the copies, for evictions and for the
+ * migration of a range, and that migration.
+ *
+ * It is a migration to device memory whose sources are device pages.  Two may
+ * run in opposite directions: with sources locked, frames of the target are
+ * waited for, but whoever has one of these locked found it by its number and
+ * waits for no other lock, see evict_to_device.c.
+ */
+#include <linux/export.h>
+#include <linux/gfp.h>
+#include <linux/hmm/migrate.h>
+#include <linux/migrate.h>
+#include <linux/overflow.h>
+#include <linux/slab.h>
+
+#include "migrate.h"
+
+/* A copy goes through so many pages of RAM at a time, if they are at hand. */
+#define HMM_BOUNCE_PAGES	128
+
+void hmm_between_free(struct hmm_between *between)
+{
+	unsigned int i;
+
+	for (i = 0; i < between->nr_bounce; i++)
+		__free_page(between->bounce[i]);
+	kvfree(between);
+}
+
+/*
+ * Get ready to copy at most @nr_pages at a time.  With fewer pages of RAM than
+ * that it takes more jobs; there has to be one, for none is allocated later,
+ * with folios locked.
+ */
+struct hmm_between *hmm_between_alloc(struct hmm_devmem *from,
+				      struct hmm_devmem *to,
+				      unsigned long nr_pages)
+{
+	unsigned int wanted = clamp(nr_pages, 1UL, HMM_BOUNCE_PAGES), before;
+	gfp_t gfp = GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
+	struct hmm_between *between;
+
+	between = kvzalloc(struct_size(between, bounce, wanted), GFP_KERNEL);
+	if (!between)
+		return NULL;
+	between->from = from;
+	between->to = to;
+	do {
+		before = between->nr_bounce;
+		between->nr_bounce = alloc_pages_bulk(gfp, wanted,
+						      between->bounce);
+		gfp = GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN;
+	} while (between->nr_bounce > before && between->nr_bounce < wanted);
+	if (between->nr_bounce)
+		return between;
+	kvfree(between);
+	return NULL;
+}
+
+/* Of what the core collected only pages of the source move, and no holes. */
+void hmm_between_select(const struct hmm_between *between,
+			struct hmm_migration *m, struct migrate_vma *args)
+{
+	unsigned long i;
+
+	args->cpages = 0;
+	for (i = 0; i < args->npages; i++) {
+		struct page *src = migrate_pfn_to_page(m->src[i]);
+
+		if (!(m->src[i] & MIGRATE_PFN_MIGRATE))
+			continue;
+		if (src && hmm_migrate_src_ok(page_folio(src), NULL) &&
+		    hmm_devmem_from_folio(page_folio(src)) == between->from)
+			args->cpages++;
+		else
+			m->src[i] &= ~MIGRATE_PFN_MIGRATE;
+	}
+}
+
+/* Base pages to copy: small pages, or one huge one. */
+static unsigned long hmm_between_nr_pages(const struct hmm_migration *m)
+{
+	return m->copies->order ? HMM_PMD_PAGES : m->nr_copies;
+}
+
+/* Base page @i of what is to be copied. */
+static struct hmm_devmem_copy hmm_between_piece(const struct hmm_migration *m,
+						unsigned long i)
+{
+	if (!m->copies->order)
+		return m->copies[i];
+	return (struct hmm_devmem_copy){
+		.dst = m->copies->dst + i,
+		.src = m->copies->src + i,
+	};
+}
+
+/*
+ * Wait for a job of @nr base pages whose operation returned @err.  Returns 0,
+ * -ENOMEM or -EIO.
+ */
+static int hmm_between_wait(struct hmm_devmem *devmem,
+			    struct hmm_devmem_batch *batch, int err,
+			    unsigned long nr)
+{
+	err = hmm_batch_wait(devmem, batch, err, NULL);
+	if (err == -EIO)
+		atomic64_add(nr, &devmem->failed);
+	return err;
+}
+
+static int hmm_between_copy(struct hmm_devmem *devmem,
+			    enum dma_data_direction direction,
+			    struct hmm_devmem_copy *pages, unsigned int nr)
+{
+	struct hmm_devmem_batch batch;
+	int err;
+
+	hmm_batch_init(&batch, direction, pages, nr);
+	err = hmm_batch_copy(devmem, &batch);
+	return hmm_between_wait(devmem, &batch, err, nr);
+}
+
+/* Let @devmem copy from or to @peer; -EOPNOTSUPP if it does not reach that. */
+static int hmm_between_copy_peer(struct hmm_devmem *devmem,
+				 struct hmm_devmem *peer,
+				 enum dma_data_direction direction,
+				 const struct hmm_migration *m)
+{
+	struct hmm_devmem_batch batch;
+	int err;
+
+	if (!devmem->desc.ops->copy_peer)
+		return -EOPNOTSUPP;
+	hmm_batch_init(&batch, direction, m->copies, m->nr_copies);
+	err = hmm_batch_copy_peer(devmem, peer, &batch);
+	if (err == -EOPNOTSUPP)
+		return err;
+	return hmm_between_wait(devmem, &batch, err, hmm_between_nr_pages(m));
+}
+
+/* Copy by way of RAM.  Uses @m->clears. */
+static int hmm_between_copy_bounce(struct hmm_between *between,
+				   struct hmm_migration *m)
+{
+	unsigned long total = hmm_between_nr_pages(m), done, nr, i;
+	struct hmm_devmem_copy *pages = m->clears;
+	int err = 0;
+
+	for (done = 0; done < total && !err; done += nr) {
+		nr = min(total - done, between->nr_bounce);
+		for (i = 0; i < nr; i++) {
+			pages[i] = hmm_between_piece(m, done + i);
+			pages[i].dst = between->bounce[i];
+		}
+		err = hmm_between_copy(between->from, DMA_FROM_DEVICE, pages,
+				       nr);
+		if (err)
+			break;
+		for (i = 0; i < nr; i++) {
+			pages[i] = hmm_between_piece(m, done + i);
+			pages[i].src = between->bounce[i];
+		}
+		err = hmm_between_copy(between->to, DMA_TO_DEVICE, pages, nr);
+	}
+	return err;
+}
+
+/*
+ * Copy @m->copies; drops all destinations if that fails.  Returns 0, -ENOMEM or
+ * -EIO.
+ */
+int hmm_between_fill(struct hmm_between *between, struct hmm_migration *m,
+		     unsigned long npages)
+{
+	struct hmm_devmem *from = between->from, *to = between->to;
+	atomic64_t *counter = &to->from_peers;
+	unsigned long i;
+	int err;
+
+	if (!m->nr_copies)
+		return 0;
+	err = hmm_between_copy_peer(to, from, DMA_TO_DEVICE, m);
+	if (err == -EOPNOTSUPP)
+		err = hmm_between_copy_peer(from, to, DMA_FROM_DEVICE, m);
+	if (err == -EOPNOTSUPP) {
+		counter = &to->through_ram;
+		err = hmm_between_copy_bounce(between, m);
+	}
+	if (!err)
+		atomic64_add(hmm_between_nr_pages(m), counter);
+	hmm_migrate_drop_poisoned(to, m, npages);
+	for (i = 0; i < npages && err; i++)
+		if (m->dst[i])
+			hmm_migrate_drop_dst(m, i);
+	return err;
+}
+
+/**
+ * hmm_migrate_between() - move process memory from device memory to another one
+ * @from: source, of whatever kind, driver and owner
+ * @to: destination, the same
+ * @mm: the process
+ * @start: first byte, page aligned
+ * @end: exclusive, page aligned
+ * @evict_timeout_ms: as for hmm_migrate_to_device(), of @to; what is evicted
+ *	goes to RAM
+ * @result: filled, after every error but -EINVAL too; nothing is
+ *	&hmm_migrate_result.filled
+ *
+ * Moves the pages of the range that lie in @from, by the copy_peer operation of
+ * one of the two, and otherwise by way of RAM.  Everything else is left, holes
+ * and what lies in RAM or in a third device memory.  Huge pages move as one if
+ * @to has a free one for them.  Device page tables lose what they map of the
+ * range; the next device fault maps it again.
+ *
+ * Context: process context, may sleep, takes mmap_lock for reading.  For
+ * hmm_devmem_remove() it is a call with either devmem.
+ * Return: 0 if all that can move did, or:
+ * * -EINVAL - the range is empty or misaligned, or @from is @to
+ * * -ENOSPC - @to or cgroup full, no room in time; the walk stopped there
+ * * -EIO - a device failed to copy; the pages concerned were left
+ * * -ENOMEM - RAM ran out; the walk stopped there
+ * * -ENODEV - one of the memories is being removed; the walk stopped there
+ * * -EAGAIN - @to is about to lose power; the walk stopped there
+ * * -EINTR - a fatal signal arrived; the walk stopped there
+ * * -ESRCH - the process has exited
+ */
+int hmm_migrate_between(struct hmm_devmem *from, struct hmm_devmem *to,
+			struct mm_struct *mm, unsigned long start,
+			unsigned long end, unsigned int evict_timeout_ms,
+			struct hmm_migrate_result *result)
+{
+	struct hmm_between *between;
+	int ret;
+
+	*result = (struct hmm_migrate_result){};
+	if (from == to || start >= end || !PAGE_ALIGNED(start | end))
+		return -EINVAL;
+	result->left = (end - start) >> PAGE_SHIFT;
+	between = hmm_between_alloc(from, to, result->left);
+	if (!between)
+		return -ENOMEM;
+	ret = hmm_migrate_range(to, between, mm, from->desc.owner, start, end,
+				evict_timeout_ms, result);
+	hmm_between_free(between);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(hmm_migrate_between);
