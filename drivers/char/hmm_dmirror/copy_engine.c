@@ -11,12 +11,17 @@
 
 #include "hmm_dmirror.h"
 
-static void *dmirror_page_map(struct dmirror_device *dev, struct page *page)
+/* Of this device or, if it copies from or to a peer, of that one. */
+static void *dmirror_page_map(struct page *page)
 {
-	if (is_device_private_page(page))
-		return dev->storage +
-			hmm_devmem_offset(dev->devmem, page_to_pfn(page));
-	return kmap_local_page(page);
+	struct dmirror_device *dev;
+	struct hmm_devmem *devmem;
+
+	if (!is_device_private_page(page))
+		return kmap_local_page(page);
+	devmem = hmm_devmem_from_folio(page_folio(page));
+	dev = hmm_devmem_private(devmem);
+	return dev->storage + hmm_devmem_offset(devmem, page_to_pfn(page));
 }
 
 static void dmirror_page_unmap(struct page *page, void *kaddr)
@@ -28,11 +33,11 @@ static void dmirror_page_unmap(struct page *page, void *kaddr)
 static void dmirror_copy_page(struct dmirror_device *dev, struct page *dst_page,
 			      struct page *src_page)
 {
-	void *dst = dmirror_page_map(dev, dst_page);
+	void *dst = dmirror_page_map(dst_page);
 	void *src;
 
 	if (src_page) {
-		src = dmirror_page_map(dev, src_page);
+		src = dmirror_page_map(src_page);
 		copy_page(dst, src);
 		dmirror_page_unmap(src_page, src);
 		atomic64_add(PAGE_SIZE, &dev->copy.bytes_copied);
@@ -120,6 +125,23 @@ static int dmirror_copy_submit(struct hmm_devmem *devmem,
 	return 0;
 }
 
+/* One dummy device reaches the memory of all others. */
+static int dmirror_copy_peer(struct hmm_devmem *devmem, struct hmm_devmem *peer,
+			     struct hmm_devmem_batch *batch)
+{
+	const struct hmm_devmem_ops *ops = hmm_devmem_get_ops(peer);
+	struct dmirror_device *other;
+
+	if ((ops != &dmirror_devmem_ops && ops != &dmirror_shared_devmem_ops) ||
+	    dmirror_inject(hmm_devmem_private(devmem),
+			   HMM_DMIRROR_INJECT_NO_PEER, NULL))
+		return -EOPNOTSUPP;
+	other = hmm_devmem_private(peer);
+	if (READ_ONCE(other->gone))
+		return -EIO;
+	return dmirror_copy_submit(devmem, batch);
+}
+
 static bool dmirror_may_evict(struct hmm_devmem *devmem, u64 offset, u64 size)
 {
 	return !dmirror_inject(hmm_devmem_private(devmem),
@@ -129,6 +151,7 @@ static bool dmirror_may_evict(struct hmm_devmem *devmem, u64 offset, u64 size)
 const struct hmm_devmem_ops dmirror_devmem_ops = {
 	.copy = dmirror_copy_submit,
 	.clear = dmirror_copy_submit,
+	.copy_peer = dmirror_copy_peer,
 	.may_evict = dmirror_may_evict,
 };
 
@@ -136,6 +159,7 @@ const struct hmm_devmem_ops dmirror_devmem_ops = {
 const struct hmm_devmem_ops dmirror_shared_devmem_ops = {
 	.copy = dmirror_copy_submit,
 	.clear = dmirror_copy_submit,
+	.copy_peer = dmirror_copy_peer,
 	.may_evict = dmirror_may_evict,
 	.get_block = dmirror_get_block,
 	.put_block = dmirror_put_block,

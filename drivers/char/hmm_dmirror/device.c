@@ -242,6 +242,41 @@ static void dmirror_memory_remove(struct dmirror_device *dev)
 	dev->storage = NULL;
 }
 
+/*
+ * Keep the device memory until dmirror_memory_leave().  A removal of the device
+ * waits for that, so it must not wait for userspace.
+ */
+int dmirror_memory_enter(struct dmirror_device *dev)
+{
+	int ret = down_read_killable(&dev->memory_lock);
+
+	if (ret)
+		return ret;
+	if (!READ_ONCE(dev->removed))
+		return 0;
+	up_read(&dev->memory_lock);
+	return -ENODEV;
+}
+
+/*
+ * The same with the memory of another device kept: there is no order among devices.
+ * Only a removal holds the lock for writing or waits for it.
+ */
+int dmirror_memory_enter_another(struct dmirror_device *dev)
+{
+	if (!down_read_trylock(&dev->memory_lock))
+		return -ENODEV;
+	if (!READ_ONCE(dev->removed))
+		return 0;
+	up_read(&dev->memory_lock);
+	return -ENODEV;
+}
+
+void dmirror_memory_leave(struct dmirror_device *dev)
+{
+	up_read(&dev->memory_lock);
+}
+
 /* Undoes any part of dmirror_device_create(); no context is left. */
 static void dmirror_device_release(struct kref *refs)
 {

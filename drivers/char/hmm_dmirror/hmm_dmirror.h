@@ -51,7 +51,7 @@
 #define DMIRROR_MAX_DEVICES		16
 #define DMIRROR_MAX_ENGINES		8
 #define DMIRROR_MAX_FAULT_WORKERS	8
-#define DMIRROR_NR_INJECTIONS		(HMM_DMIRROR_INJECT_GONE + 1)
+#define DMIRROR_NR_INJECTIONS		(HMM_DMIRROR_INJECT_NO_PEER + 1)
 #define DMIRROR_TLB_ENTRIES		16
 /* Device memory starts and ends at multiples of this. */
 #define DMIRROR_MEMORY_GRAIN		SZ_2M
@@ -374,6 +374,9 @@ enum dmirror_step {
 extern unsigned int dmirror_fault_timeout_ms;
 bool dmirror_inject(struct dmirror_device *dev, enum hmm_dmirror_injection what,
 		    u32 *value);
+int dmirror_memory_enter(struct dmirror_device *dev);
+int dmirror_memory_enter_another(struct dmirror_device *dev);
+void dmirror_memory_leave(struct dmirror_device *dev);
 struct dmirror_device *dmirror_device_add(char *spec, struct device *dma_dev);
 void dmirror_device_remove(struct dmirror_device *dev);
 void dmirror_device_put(struct dmirror_device *dev);

@@ -183,13 +183,15 @@ struct hmm_dmirror_run {
  * enum hmm_dmirror_target - where to migrate to
  * @HMM_DMIRROR_TO_RAM: from this device's memory to RAM
  * @HMM_DMIRROR_TO_DEVICE: from RAM to this device's memory
+ * @HMM_DMIRROR_TO_ANOTHER: from this device's memory to that of another device
  */
 enum hmm_dmirror_target {
 	HMM_DMIRROR_TO_RAM = 0,
 	HMM_DMIRROR_TO_DEVICE = 1,
+	HMM_DMIRROR_TO_ANOTHER = 2,
 };
 
-/* To the device only: evict what was used longest ago if there is no room. */
+/* To a device only: evict what was used longest ago if there is no room. */
 #define HMM_DMIRROR_MIGRATE_MAKE_ROOM	0x01
 
 /**
@@ -201,13 +203,18 @@ enum hmm_dmirror_target {
  * @moved: out, pages whose content was moved
  * @filled: out, pages that were empty and are now zeroed device memory
  * @left: out, all other pages of the range
+ * @another: in, with HMM_DMIRROR_TO_ANOTHER: an open file of the other HMM dummy
+ *	device, of the same process; otherwise 0
+ * @reserved: in, 0
  *
- * Pages in another device's memory stay: bring them to RAM through that device
- * first.  The members out are written after these errors as well:
+ * Pages in another device's memory stay: only that device moves them, to RAM or to
+ * this one.  The members out are written after these errors as well:
  *
- * Errors: EOPNOTSUPP the device has no memory; ENOSPC device memory ran out;
- * ENOMEM RAM ran out; EIO the device failed to copy, the pages concerned stayed
- * where they were; EAGAIN the system is going to sleep; EINTR a fatal signal arrived.
+ * Errors: EOPNOTSUPP a device has no memory; ENOSPC device memory ran out;
+ * ENOMEM RAM ran out; EIO a device failed to copy, the pages concerned stayed
+ * where they were; EAGAIN the system is going to sleep; ENODEV a device is being
+ * removed; EINTR a fatal signal arrived; EBADF @another is no file of this driver's;
+ * EPERM it is another process's; EINVAL also if it is the same device.
  */
 struct hmm_dmirror_migrate {
 	__u64 addr;
@@ -217,6 +224,8 @@ struct hmm_dmirror_migrate {
 	__u64 moved;
 	__u64 filled;
 	__u64 left;
+	__s32 another;
+	__u32 reserved;
 };
 
 /**
@@ -429,9 +438,12 @@ struct hmm_dmirror_poison {
  * @mapped_entries: out, leaves written to the device page table
  * @dma_retries: out, device page faults repeated for want of IOMMU memory
  * @poisoned: out, pages of the device's memory that are not used any more
+ * @from_peers: out, pages that this or the other device copied from its memory to
+ *	this one
+ * @through_ram: out, pages that came from another device's memory by way of RAM
  *
- * The members from @migrated_in to @bytes_cleared, and @poisoned, count for the
- * device, the others for the open file.
+ * The members from @migrated_in to @bytes_cleared, and from @poisoned on, count for
+ * the device, the others for the open file.
  */
 struct hmm_dmirror_stats {
 	__u64 faults;
@@ -448,6 +460,8 @@ struct hmm_dmirror_stats {
 	__u64 mapped_entries;
 	__u64 dma_retries;
 	__u64 poisoned;
+	__u64 from_peers;
+	__u64 through_ram;
 };
 
 /**
@@ -488,6 +502,7 @@ struct hmm_dmirror_perf {
  * @HMM_DMIRROR_INJECT_EVICT_KEEP: the device keeps 2 MiB that were to be evicted
  * @HMM_DMIRROR_INJECT_GONE: the device has vanished when it is removed: it copies
  *	nothing, and what lies in its memory is lost at once
+ * @HMM_DMIRROR_INJECT_NO_PEER: the device does not reach the memory of another one
  */
 enum hmm_dmirror_injection {
 	HMM_DMIRROR_INJECT_COPY_ERROR = 0,
@@ -498,13 +513,14 @@ enum hmm_dmirror_injection {
 	HMM_DMIRROR_INJECT_FLUSH_DELAY = 5,
 	HMM_DMIRROR_INJECT_EVICT_KEEP = 6,
 	HMM_DMIRROR_INJECT_GONE = 7,
+	HMM_DMIRROR_INJECT_NO_PEER = 8,
 };
 
 /**
  * struct hmm_dmirror_inject - HMM_DMIRROR_INJECT, make the device fail
  * @what: in, &enum hmm_dmirror_injection
  * @after: in, jobs (copies and clears, maps, prepares, flushes, evictions of
- *	2 MiB, removals) that still succeed first
+ *	2 MiB, removals, copies from or to another device) that still succeed first
  * @count: in, jobs that fail then; 0 takes the injection back
  * @value: in, see the injection; 0 for those without one
  *

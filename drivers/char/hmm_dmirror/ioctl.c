@@ -20,41 +20,6 @@
 #define DMIRROR_DELAY_MAX_MS		10000
 #define DMIRROR_POISON_MAX		SZ_2M
 
-/*
- * Keep the device memory until dmirror_memory_leave().  A removal of the device
- * waits for that, so it must not wait for userspace.
- */
-static int dmirror_memory_enter(struct dmirror_device *dev)
-{
-	int ret = down_read_killable(&dev->memory_lock);
-
-	if (ret)
-		return ret;
-	if (!READ_ONCE(dev->removed))
-		return 0;
-	up_read(&dev->memory_lock);
-	return -ENODEV;
-}
-
-/*
- * The same with the memory of another device kept: there is no order among devices.
- * Only a removal holds the lock for writing or waits for it.
- */
-static int dmirror_memory_enter_another(struct dmirror_device *dev)
-{
-	if (!down_read_trylock(&dev->memory_lock))
-		return -ENODEV;
-	if (!READ_ONCE(dev->removed))
-		return 0;
-	up_read(&dev->memory_lock);
-	return -ENODEV;
-}
-
-static void dmirror_memory_leave(struct dmirror_device *dev)
-{
-	up_read(&dev->memory_lock);
-}
-
 static int dmirror_memory_stats(struct dmirror_device *dev,
 				struct hmm_devmem_stats *stats)
 {
@@ -167,30 +132,82 @@ static int dmirror_migrate_to_device(struct dmirror_ctx *ctx, u64 start,
 	return ret;
 }
 
+/* An open file of a device with memory, until fput(). */
+static struct file *dmirror_get_another(struct dmirror_ctx *ctx, int fd)
+{
+	struct file *file = fget(fd);
+	struct dmirror_ctx *other;
+	int err = -EBADF;
+
+	if (!file)
+		return ERR_PTR(err);
+	if (file->f_op == &dmirror_fops) {
+		other = file->private_data;
+		if (other->mm != ctx->mm)
+			err = -EPERM;
+		else if (other->dev->memory == HMM_DMIRROR_MEMORY_NONE)
+			err = -EOPNOTSUPP;
+		else
+			return file;
+	}
+	fput(file);
+	return ERR_PTR(err);
+}
+
+static int dmirror_migrate_between(struct dmirror_ctx *ctx, int fd, u64 start,
+				   u64 end, unsigned int evict_timeout_ms,
+				   struct hmm_migrate_result *result)
+{
+	struct file *file = dmirror_get_another(ctx, fd);
+	struct dmirror_device *dev = ctx->dev, *to;
+	int ret;
+
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	to = ((struct dmirror_ctx *)file->private_data)->dev;
+	ret = to == dev ? -EINVAL : dmirror_memory_enter(dev);
+	if (ret)
+		goto put;
+	ret = dmirror_memory_enter_another(to);
+	if (!ret) {
+		ret = hmm_migrate_between(dev->devmem, to->devmem, ctx->mm,
+					  start, end, evict_timeout_ms, result);
+		dmirror_memory_leave(to);
+	}
+	dmirror_memory_leave(dev);
+put:
+	fput(file);
+	return ret;
+}
+
 static long dmirror_ioctl_migrate(struct dmirror_ctx *ctx, void __user *arg)
 {
 	struct dmirror_device *dev = ctx->dev;
 	struct hmm_migrate_result result = {};
 	struct hmm_dmirror_migrate args;
+	unsigned int ms;
 	u64 end;
 	int ret;
 
 	if (copy_from_user(&args, arg, sizeof(args)))
 		return -EFAULT;
 	if (!dmirror_range_valid(args.addr, args.length) ||
-	    args.target > HMM_DMIRROR_TO_DEVICE ||
+	    args.target > HMM_DMIRROR_TO_ANOTHER || args.reserved ||
+	    (args.another && args.target != HMM_DMIRROR_TO_ANOTHER) ||
 	    (args.flags && (args.flags != HMM_DMIRROR_MIGRATE_MAKE_ROOM ||
-			    args.target != HMM_DMIRROR_TO_DEVICE)))
+			    args.target == HMM_DMIRROR_TO_RAM)))
 		return -EINVAL;
+	ms = args.flags ? DMIRROR_ROOM_MS : 0;
 	result.left = args.length >> PAGE_SHIFT;
 	end = args.addr + args.length;
 
 	if (dev->memory == HMM_DMIRROR_MEMORY_NONE)
 		ret = -EOPNOTSUPP;
 	else if (args.target == HMM_DMIRROR_TO_DEVICE)
-		ret = dmirror_migrate_to_device(ctx, args.addr, end, args.flags ?
-						DMIRROR_ROOM_MS : 0,
-						&result);
+		ret = dmirror_migrate_to_device(ctx, args.addr, end, ms, &result);
+	else if (args.target == HMM_DMIRROR_TO_ANOTHER)
+		ret = dmirror_migrate_between(ctx, args.another, args.addr, end,
+					      ms, &result);
 	else
 		ret = hmm_migrate_to_ram(ctx->mm, dev, args.addr, end, &result);
 
@@ -247,28 +264,6 @@ static int dmirror_evict_slice(struct dmirror_device *dev,
 	return ret;
 }
 
-/* An open file of a device with memory, until fput(). */
-static struct file *dmirror_get_evict_target(struct dmirror_ctx *ctx, int fd)
-{
-	struct file *file = fget(fd);
-	struct dmirror_ctx *other;
-	int err = -EBADF;
-
-	if (!file)
-		return ERR_PTR(err);
-	if (file->f_op == &dmirror_fops) {
-		other = file->private_data;
-		if (other->mm != ctx->mm)
-			err = -EPERM;
-		else if (other->dev->memory == HMM_DMIRROR_MEMORY_NONE)
-			err = -EOPNOTSUPP;
-		else
-			return file;
-	}
-	fput(file);
-	return ERR_PTR(err);
-}
-
 static long dmirror_ioctl_evict(struct dmirror_ctx *ctx, void __user *arg)
 {
 	struct dmirror_device *dev = ctx->dev, *target = NULL;
@@ -293,7 +288,7 @@ static long dmirror_ioctl_evict(struct dmirror_ctx *ctx, void __user *arg)
 	    args.nr_pages > U64_MAX >> PAGE_SHIFT)
 		return -EINVAL;
 	if (args.flags == HMM_DMIRROR_EVICT_TO) {
-		file = dmirror_get_evict_target(ctx, args.target);
+		file = dmirror_get_another(ctx, args.target);
 		if (IS_ERR(file))
 			return PTR_ERR(file);
 		other = file->private_data;
@@ -478,6 +473,8 @@ static long dmirror_ioctl_stats(struct dmirror_ctx *ctx, void __user *arg)
 		args.migrated_out = devmem.migrated_out;
 		args.cpu_faults = devmem.cpu_faults;
 		args.poisoned = devmem.poisoned;
+		args.from_peers = devmem.from_peers;
+		args.through_ram = devmem.through_ram;
 		args.bytes_copied = atomic64_read(&dev->copy.bytes_copied);
 		args.bytes_cleared = atomic64_read(&dev->copy.bytes_cleared);
 	}
@@ -598,6 +595,7 @@ static long dmirror_ioctl_inject(struct dmirror_ctx *ctx, void __user *arg)
 	case HMM_DMIRROR_INJECT_COPY_REFUSE:
 	case HMM_DMIRROR_INJECT_EVICT_KEEP:
 	case HMM_DMIRROR_INJECT_GONE:
+	case HMM_DMIRROR_INJECT_NO_PEER:
 		if (args.value > max_value)
 			return -EINVAL;
 		if (dev->memory == HMM_DMIRROR_MEMORY_NONE)

@@ -226,6 +226,24 @@ int dmirror_migrate(struct dmirror *dev, const void *addr, size_t length,
 	return ret;
 }
 
+int dmirror_migrate_between(struct dmirror *dev, struct dmirror *to,
+			    const void *addr, size_t length, unsigned int flags,
+			    struct hmm_dmirror_migrate *result)
+{
+	struct hmm_dmirror_migrate migrate = {
+		.addr = address(addr),
+		.length = length,
+		.target = HMM_DMIRROR_TO_ANOTHER,
+		.flags = flags,
+		.another = to->fd,
+	};
+	int ret = control(dev, HMM_DMIRROR_MIGRATE, &migrate);
+
+	if (result)
+		*result = migrate;
+	return ret;
+}
+
 int dmirror_make_room(struct dmirror *dev, const void *addr, size_t length,
 		      struct hmm_dmirror_migrate *result)
 {

@@ -96,6 +96,14 @@ int dmirror_migrate(struct dmirror *dev, const void *addr, size_t length,
 int dmirror_make_room(struct dmirror *dev, const void *addr, size_t length,
 		      struct hmm_dmirror_migrate *result);
 
+/*
+ * Migrate what lies in the memory of @dev to that of @to, which makes room with
+ * @flags HMM_DMIRROR_MIGRATE_MAKE_ROOM; @result as for dmirror_migrate().
+ */
+int dmirror_migrate_between(struct dmirror *dev, struct dmirror *to,
+			    const void *addr, size_t length, unsigned int flags,
+			    struct hmm_dmirror_migrate *result);
+
 /* Evict as described by @evict, which receives the counts, after a failure too. */
 int dmirror_evict_as(struct dmirror *dev, struct hmm_dmirror_evict *evict);
 

@@ -290,9 +290,11 @@ TEST_F(ioctl, migrate_members)
 		BAD(-EINVAL, HMM_DMIRROR_MIGRATE, good, length = -page);
 		BAD(-EINVAL, HMM_DMIRROR_MIGRATE, good, length = -2 * page);
 		BAD(-EINVAL, HMM_DMIRROR_MIGRATE, good, addr = -page);
-		BAD(-EINVAL, HMM_DMIRROR_MIGRATE, good, target = 2);
+		BAD(-EINVAL, HMM_DMIRROR_MIGRATE, good, target = 3);
 		BAD(-EINVAL, HMM_DMIRROR_MIGRATE, good, target = ~0U);
 		BAD(-EINVAL, HMM_DMIRROR_MIGRATE, good, flags = 2);
+		BAD(-EINVAL, HMM_DMIRROR_MIGRATE, good, another = self->dev.fd);
+		BAD(-EINVAL, HMM_DMIRROR_MIGRATE, good, reserved = 1);
 	}
 	good.target = HMM_DMIRROR_TO_RAM;
 	BAD(-EINVAL, HMM_DMIRROR_MIGRATE, good,
@@ -409,7 +411,7 @@ TEST_F(ioctl, inject_members)
 	unsigned int what;
 
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, good,
-	    what = HMM_DMIRROR_INJECT_GONE + 1);
+	    what = HMM_DMIRROR_INJECT_NO_PEER + 1);
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, good, what = ~0U);
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, good, value = 1);
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, delay, value = 10001);
