@@ -360,4 +360,32 @@ TEST_F(allocation, evict_to)
 	dmirror_close(&target);
 }
 
+/* The same for a range, and nothing is left there of what did not move. */
+TEST_F(allocation, between)
+{
+	struct hmm_dmirror_migrate result;
+	struct dmirror target;
+	char *data;
+	int ret;
+
+	if (variant->memory == NONE)
+		return;
+	OPEN_OR_SKIP(return, &target, PRIVATE, variant->memory == PRIVATE);
+	while (next_round(self)) {
+		data = new_device_pages(self);
+		ASSERT_NE(NULL, data);
+		inject(self);
+		ret = dmirror_migrate_between(&self->dev, &target, data,
+					      self->length, 0, &result);
+		ASSERT_TRUE(acceptable(self, ret));
+		EXPECT_EQ(result.moved * page_size(), memory_used(&target));
+		EXPECT_EQ(result.left * page_size(), memory_used(&self->dev));
+		EXPECT_EQ(0, differences(data, self->length, 1));
+		ASSERT_TRUE(nothing_left(self, data));
+		EXPECT_EQ(0, memory_used(&target));
+	}
+	EXPECT_ALL_FAILED();
+	dmirror_close(&target);
+}
+
 TEST_HARNESS_MAIN

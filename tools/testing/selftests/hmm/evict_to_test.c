@@ -5,7 +5,7 @@
  * does no harm.
  */
 #define _GNU_SOURCE
-#include "dmirror_test.h"
+#include "peers.h"
 
 #define PAGES		64
 /* In the tests with whole blocks. */
@@ -28,6 +28,7 @@ FIXTURE(evict_to)
 FIXTURE_VARIANT(evict_to)
 {
 	enum hmm_dmirror_memory from, to;
+	bool peers;		/* each device reaches the memory of the other one */
 };
 
 FIXTURE_VARIANT_ADD(evict_to, private_to_private)
@@ -48,11 +49,27 @@ FIXTURE_VARIANT_ADD(evict_to, cdm_to_private)
 	.to = PRIVATE,
 };
 
+FIXTURE_VARIANT_ADD(evict_to, private_to_peer)
+{
+	.from = PRIVATE,
+	.to = PRIVATE,
+	.peers = true,
+};
+
+FIXTURE_VARIANT_ADD(evict_to, cdm_to_peer)
+{
+	.from = CDM,
+	.to = PRIVATE,
+	.peers = true,
+};
+
 FIXTURE_SETUP(evict_to)
 {
 	OPEN_OR_SKIP(return, &self->from, variant->from, 0);
 	OPEN_OR_SKIP(return, &self->to, variant->to,
 		     variant->from == variant->to ? 1U : 0U);
+	ASSERT_EQ(0, reach_peers(&self->from, variant->peers));
+	ASSERT_EQ(0, reach_peers(&self->to, variant->peers));
 	ASSERT_EQ(0, self->from.info.memory_used);
 	ASSERT_EQ(0, self->to.info.memory_used);
 	self->page = page_size();
@@ -76,13 +93,6 @@ FIXTURE_TEARDOWN(evict_to)
 #define BACK(pages, ms) \
 	dmirror_evict_to(&self->to, &self->from, pages, ms, &self->result)
 
-static uint64_t used_huge(struct dmirror *dev)
-{
-	struct hmm_dmirror_info info;
-
-	return dmirror_info(dev, &info) ? ~0ull : info.memory_huge;
-}
-
 #define EXPECT_USED(from_bytes, to_bytes) do { \
 	EXPECT_EQ(from_bytes, memory_used(&self->from)); \
 	EXPECT_EQ(to_bytes, memory_used(&self->to)); \
@@ -101,25 +111,6 @@ static bool move_in(struct dmirror *dev, char *start, size_t length)
 
 	return !migrate(dev, start, length, HMM_DMIRROR_TO_DEVICE, &result) &&
 	       result.moved + result.filled == length / page_size();
-}
-
-static unsigned char own_memory(const struct dmirror *dev)
-{
-	return dev->info.memory == PRIVATE ? HMM_DMIRROR_PAGE_PRIVATE :
-					     HMM_DMIRROR_PAGE_CDM;
-}
-
-/* The device finds what fill() wrote, all of it in its own memory. */
-static bool device_has(struct dmirror *dev, char *start, size_t length,
-		       uint64_t seed)
-{
-	uint64_t sum;
-
-	return !dmirror_sum(dev, start, length, &sum) &&
-	       sum == pattern_sum(length, seed) &&
-	       !dmirror_prefetch(dev, start, length, 0, NULL) &&
-	       mapped(dev, start, length, MAPPED | own_memory(dev)) ==
-	       (long)(length / page_size());
 }
 
 TEST_F(evict_to, there)
@@ -141,6 +132,10 @@ TEST_F(evict_to, there)
 	ASSERT_EQ(0, dmirror_stats(&self->to, &to[1]));
 	EXPECT_EQ(PAGES, from[1].migrated_out - from[0].migrated_out);
 	EXPECT_EQ(PAGES, to[1].migrated_in - to[0].migrated_in);
+	EXPECT_EQ(variant->peers ? PAGES : 0,
+		  to[1].from_peers - to[0].from_peers);
+	EXPECT_EQ(variant->peers ? 0 : PAGES,
+		  to[1].through_ram - to[0].through_ram);
 	EXPECT_EQ(0, from[1].cpu_faults - from[0].cpu_faults);
 	EXPECT_EQ(0, to[1].cpu_faults - to[0].cpu_faults);
 
@@ -322,6 +317,8 @@ static void fails_once(struct __test_metadata *_metadata,
 
 TEST_F(evict_to, source_fails_once)
 {
+	/* Where the source copies from peer to peer. */
+	ASSERT_EQ(0, reach_peers(&self->to, false));
 	fails_once(_metadata, self, &self->from, HMM_DMIRROR_INJECT_COPY_ERROR);
 }
 
@@ -332,6 +329,7 @@ TEST_F(evict_to, target_fails_once)
 
 TEST_F(evict_to, source_refuses_once)
 {
+	ASSERT_EQ(0, reach_peers(&self->to, false));
 	fails_once(_metadata, self, &self->from, HMM_DMIRROR_INJECT_COPY_REFUSE);
 }
 
@@ -365,6 +363,7 @@ static void fails(struct __test_metadata *_metadata,
 
 TEST_F(evict_to, source_fails)
 {
+	ASSERT_EQ(0, reach_peers(&self->to, false));
 	fails(_metadata, self, &self->from);
 }
 
@@ -523,7 +522,7 @@ TEST_F(evict_to, huge_fails_once)
 
 	ASSERT_NE(NULL, data);
 	ASSERT_EQ(0, dmirror_inject(&self->to, HMM_DMIRROR_INJECT_COPY_ERROR,
-				    1, 1, 0));
+				    variant->peers ? 0 : 1, 1, 0));
 	ASSERT_EQ(0, FORTH(~0ull, TIMEOUT_MS));
 	EXPECT_EQ(AREAS * HUGE_PAGES, self->result.evicted);
 	EXPECT_USED(0, LENGTH);
