@@ -61,7 +61,7 @@ static int devmems_show(struct seq_file *m, void *unused)
 {
 	struct hmm_devmem *devmem;
 
-	seq_puts(m, "devmem name kind node start end total owned used huge peak migrated_in migrated_out evicted failed cpu_faults poisoned from_peers through_ram busy_ns idle_ns\n");
+	seq_puts(m, "devmem name kind node start end total owned used huge peak migrated_in migrated_out evicted failed cpu_faults poisoned from_peers through_ram busy_ns idle_ns bounces suppressed\n");
 	guard(mutex)(&hmm_devmems_lock);
 	list_for_each_entry(devmem, &hmm_devmems, link) {
 		const struct range *range = &devmem->pgmap.range;
@@ -70,7 +70,7 @@ static int devmems_show(struct seq_file *m, void *unused)
 		hmm_devmem_get_stats(devmem, &stats);
 		seq_printf(m, "%u ", devmem->id);
 		seq_escape(m, devmem->desc.name, " \t\n\\");
-		seq_printf(m, " %s %d %#llx %#llx %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu\n",
+		seq_printf(m, " %s %d %#llx %#llx %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu\n",
 			   devmem->pgmap.type == MEMORY_DEVICE_PRIVATE ?
 			   "private" : "cdm", devmem->desc.nid, range->start,
 			   range->end + 1, stats.total, stats.owned,
@@ -78,7 +78,8 @@ static int devmems_show(struct seq_file *m, void *unused)
 			   stats.peak, stats.migrated_in, stats.migrated_out, stats.evicted,
 			   stats.failed, stats.cpu_faults, stats.poisoned,
 			   stats.from_peers, stats.through_ram,
-			   stats.busy_ns, stats.idle_ns);
+			   stats.busy_ns, stats.idle_ns,
+			   stats.bounces, stats.suppressed);
 	}
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include <linux/ioport.h>
 #include <linux/jiffies.h>
 #include <linux/ktime.h>
+#include <linux/log2.h>
 #include <linux/memory_hotplug.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
@@ -31,6 +32,7 @@ static void hmm_devmem_free(struct hmm_devmem *devmem)
 	hmm_block_destroy(devmem);
 	hmm_devmem_destroy_pool(devmem);
 	hmm_evict_free_spare(devmem);
+	hmm_history_destroy(devmem);
 	kvfree(devmem->blocks);
 	if (devmem->res)
 		release_mem_region(devmem->res->start,
@@ -115,6 +117,11 @@ static int hmm_devmem_check_desc(const struct hmm_devmem_desc *desc)
 	    (desc->nid < 0 || desc->nid >= MAX_NUMNODES ||
 	     !node_online(desc->nid)))
 		return -EINVAL;
+	if (desc->cpu_fault_around &&
+	    (!is_power_of_2(desc->cpu_fault_around) ||
+	     desc->cpu_fault_around < PAGE_SIZE ||
+	     desc->cpu_fault_around > PMD_SIZE))
+		return -EINVAL;
 	return 0;
 }
 
@@ -182,6 +189,7 @@ static int hmm_devmem_plug(struct hmm_devmem *devmem, u64 size,
 
 	if (hmm_devmem_init_pool(devmem, start, size) ||
 	    hmm_block_init(devmem, size) ||
+	    hmm_history_init(devmem, size) ||
 	    hmm_evict_alloc_spare(devmem))
 		return -ENOMEM;
 	devmem->blocks = kvmalloc_objs(*devmem->blocks, nr_blocks, GFP_KERNEL);
@@ -227,7 +235,7 @@ static int hmm_devmem_plug(struct hmm_devmem *devmem, u64 size,
  *
  * Context: process context, may sleep, takes the memory hotplug lock.
  * Return: the device memory, or an ERR_PTR:
- * * -EINVAL - @size is 0 or misaligned, or @desc is incomplete
+ * * -EINVAL - @size is 0 or misaligned, or @desc is incomplete or wrong
  * * -EOPNOTSUPP - the kernel lacks CONFIG_DEVICE_PRIVATE
  * * -ERANGE - no free physical address range of that size
  * * -ENOMEM - no memory for the struct pages
@@ -280,7 +288,7 @@ EXPORT_SYMBOL_GPL(hmm_devmem_add);
  *
  * Context: process context, may sleep, takes the memory hotplug lock.
  * Return: the device memory, or an ERR_PTR:
- * * -EINVAL - @res is empty or misaligned, or @desc is incomplete
+ * * -EINVAL - @res is empty or misaligned, or @desc is incomplete or wrong
  * * -EBUSY - part of the range is RAM or claimed by someone else
  * * -ERANGE - the range is beyond what the kernel can map
  * * -ENOMEM - no memory for the struct pages
@@ -488,6 +496,8 @@ void hmm_devmem_get_stats(struct hmm_devmem *devmem,
 	stats->poisoned = atomic_long_read(&devmem->nr_poisoned);
 	stats->from_peers = atomic64_read(&devmem->from_peers);
 	stats->through_ram = atomic64_read(&devmem->through_ram);
+	stats->bounces = atomic64_read(&devmem->bounces);
+	stats->suppressed = atomic64_read(&devmem->suppressed);
 }
 EXPORT_SYMBOL_GPL(hmm_devmem_get_stats);
 

@@ -13,6 +13,7 @@
  *                 hmm_mirror.flush_lock, driver's page-table lock,
  *                 hmm_devmem.lru_lock, hmm_devmem_sharing.lock (with
  *                 interrupts off)
+ *           hmm_history.lock (nothing is taken under it)
  *
  * What a driver operation may do follows from where it is called:
  * prepare, get_block and put_block run under none of them, copy and clear under the
@@ -37,6 +38,7 @@ struct dmem_cgroup_region;
 struct gen_pool;
 struct hmm_devmem_sharing;
 struct hmm_evict_target;
+struct hmm_history;
 struct hmm_migration;
 struct notifier_block;
 
@@ -124,6 +126,9 @@ enum hmm_devmem_state {
  * @idle_ns: see &struct hmm_devmem_stats
  * @from_peers: see &struct hmm_devmem_stats
  * @through_ram: see &struct hmm_devmem_stats
+ * @bounces: see &struct hmm_devmem_stats
+ * @suppressed: see &struct hmm_devmem_stats
+ * @history: what happened to whose memory lately, see history.c
  * @link: entry in the list that debugfs shows
  * @id: number in debugfs
  * @pm_link: entry in the list of all, for sleep states
@@ -162,6 +167,9 @@ struct hmm_devmem {
 	atomic64_t idle_ns;
 	atomic64_t from_peers;
 	atomic64_t through_ram;
+	atomic64_t bounces;
+	atomic64_t suppressed;
+	struct hmm_history *history;
 	struct list_head link;
 	unsigned int id;
 	struct list_head pm_link;
@@ -266,8 +274,19 @@ unsigned long hmm_block_find(struct hmm_devmem *devmem, unsigned long *map,
 			     unsigned long size, unsigned long start,
 			     unsigned int nr, unsigned long align_mask);
 
-/* migrate_to_ram.c */
+/* cpu_fault.c */
 vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf);
+
+/* history.c */
+int hmm_history_init(struct hmm_devmem *devmem, u64 size);
+void hmm_history_destroy(struct hmm_devmem *devmem);
+void hmm_history_cpu_fault(struct hmm_devmem *devmem,
+			   const struct vm_area_struct *vma, unsigned long addr,
+			   bool huge, unsigned long *start, unsigned long *end);
+void hmm_history_moved(struct hmm_devmem *devmem, const struct mm_struct *mm,
+		       unsigned long addr);
+bool hmm_history_may_migrate(struct hmm_devmem *devmem, struct mm_struct *mm,
+			     unsigned long start, unsigned long end);
 
 /**
  * struct hmm_evict_control - what to evict, and for how long

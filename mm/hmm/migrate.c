@@ -43,6 +43,8 @@ void hmm_migration_free(struct hmm_migration *m)
 {
 	if (m->huge)
 		folio_put(m->huge);
+	if (m->ram)
+		folio_put(m->ram);
 	kvfree(m);
 }
 
@@ -174,34 +176,6 @@ static bool hmm_migrate_vma_ok(struct vm_area_struct *vma)
 	       !(vma->vm_flags & (VM_SPECIAL | VM_SHARED));
 }
 
-/**
- * struct hmm_migrate_walk - migration of a range, step by step
- * @devmem: destination, or NULL for RAM
- * @between: the source, if both are device memory, or NULL
- * @mm: the process
- * @owner: of the device memory to migrate from, or of @devmem
- * @addr: how far the walk has come
- * @end: exclusive
- * @result: what became of the pages before @addr, but for a step under way
- * @m: working memory; the second only if there is something to do meanwhile
- * @missing: base pages that the last step had no room for
- * @io_error: the device failed somewhere; elsewhere it may not
- * @done_ns: when the device was done with the last job, or 0
- */
-struct hmm_migrate_walk {
-	struct hmm_devmem *devmem;
-	struct hmm_between *between;
-	struct mm_struct *mm;
-	void *owner;
-	unsigned long addr;
-	unsigned long end;
-	struct hmm_migrate_result *result;
-	struct hmm_migration *m[2];
-	unsigned long missing;
-	bool io_error;
-	u64 done_ns;
-};
-
 /* Begin the step at &hmm_migrate_walk.addr and go past it. */
 static int hmm_migrate_begin(struct hmm_migrate_walk *walk, struct hmm_migration *m)
 {
@@ -259,6 +233,7 @@ static bool hmm_migrate_goes_on(const struct hmm_migrate_walk *walk,
 				const struct hmm_migration *last)
 {
 	return last->async && walk->m[1] && walk->addr < walk->end &&
+	       !walk->unasked &&
 	       !mmap_lock_is_contended(walk->mm) &&
 	       !fatal_signal_pending(current);
 }
@@ -295,15 +270,30 @@ static void hmm_migrate_add_second(struct hmm_migrate_walk *walk)
 		walk->m[1] = hmm_migration_alloc(walk->m[0]->max);
 }
 
-static int hmm_migrate_walk(struct hmm_migrate_walk *walk,
-			    unsigned int evict_timeout_ms)
+/* What nobody asked for is not done against the policy. */
+static bool hmm_migrate_suppressed(struct hmm_migrate_walk *walk)
+{
+	unsigned long next = pmd_addr_end(walk->addr, walk->end);
+
+	if (!walk->unasked ||
+	    hmm_history_may_migrate(walk->devmem, walk->mm, walk->addr, next))
+		return false;
+	hmm_migrate_account(walk->result, 0, 0,
+			    (next - walk->addr) >> PAGE_SHIFT);
+	walk->addr = next;
+	return true;
+}
+
+static int hmm_migrate_walk(struct hmm_migrate_walk *walk)
 {
 	u64 before = walk->devmem ? hmm_devmem_clock(walk->devmem) : 0;
 	int err = 0;
 
-	while (walk->addr < walk->end && !err) {
+	for (; walk->addr < walk->end && !err; cond_resched()) {
 		if (fatal_signal_pending(current))
 			return -EINTR;
+		if (hmm_migrate_suppressed(walk))
+			continue;
 		err = mmap_read_lock_killable(walk->mm);
 		if (err)
 			return err;
@@ -311,34 +301,22 @@ static int hmm_migrate_walk(struct hmm_migrate_walk *walk,
 		mmap_read_unlock(walk->mm);
 
 		if (err == -ENOSPC && walk->missing &&
-		    (evict_timeout_ms || walk->devmem->sharing))
+		    (walk->evict_timeout_ms || walk->devmem->sharing))
 			err = hmm_evict_for_room(walk->devmem, walk->missing,
-						 before, evict_timeout_ms);
+						 before, walk->evict_timeout_ms);
 		hmm_migrate_add_second(walk);
-		cond_resched();
 	}
 	return !err && walk->io_error ? -EIO : err;
 }
 
 /*
- * Migrate [start, end), with mmap_lock held for a while at a time: to @devmem, or if
- * it is NULL to RAM, from memory of @owner.  With @between from device memory to
- * @devmem, otherwise from RAM.
+ * Migrate a range of which the caller has filled in the first part, with mmap_lock
+ * held for a while at a time.
  */
-int hmm_migrate_range(struct hmm_devmem *devmem, struct hmm_between *between,
-		      struct mm_struct *mm, void *owner, unsigned long start,
-		      unsigned long end, unsigned int evict_timeout_ms,
-		      struct hmm_migrate_result *result)
+int hmm_migrate_range(struct hmm_migrate_walk *walk)
 {
-	struct hmm_migrate_walk walk = {
-		.devmem = devmem,
-		.between = between,
-		.mm = mm,
-		.owner = owner,
-		.addr = start,
-		.end = end,
-		.result = result,
-	};
+	struct hmm_migrate_result *result = walk->result;
+	unsigned long start = walk->addr, end = walk->end;
 	int ret;
 
 	memset(result, 0, sizeof(*result));
@@ -346,20 +324,20 @@ int hmm_migrate_range(struct hmm_devmem *devmem, struct hmm_between *between,
 		return -EINVAL;
 
 	result->left = (end - start) >> PAGE_SHIFT;
-	walk.m[0] = hmm_migration_alloc(min(result->left, HMM_PMD_PAGES));
-	if (!walk.m[0])
+	walk->m[0] = hmm_migration_alloc(min(result->left, HMM_PMD_PAGES));
+	if (!walk->m[0])
 		return -ENOMEM;
-	if (!mmget_not_zero(mm)) {
-		hmm_migration_free(walk.m[0]);
+	if (!mmget_not_zero(walk->mm)) {
+		hmm_migration_free(walk->m[0]);
 		return -ESRCH;
 	}
 	result->left = 0;
-	ret = hmm_migrate_walk(&walk, evict_timeout_ms);
-	hmm_migrate_account(result, 0, 0, (end - walk.addr) >> PAGE_SHIFT);
-	mmput(mm);
-	hmm_migration_free(walk.m[0]);
-	if (walk.m[1])
-		hmm_migration_free(walk.m[1]);
+	ret = hmm_migrate_walk(walk);
+	hmm_migrate_account(result, 0, 0, (end - walk->addr) >> PAGE_SHIFT);
+	mmput(walk->mm);
+	hmm_migration_free(walk->m[0]);
+	if (walk->m[1])
+		hmm_migration_free(walk->m[1]);
 	return ret;
 }
 
@@ -396,10 +374,56 @@ int hmm_migrate_to_device(struct hmm_devmem *devmem, struct mm_struct *mm,
 			  unsigned int evict_timeout_ms,
 			  struct hmm_migrate_result *result)
 {
-	return hmm_migrate_range(devmem, NULL, mm, devmem->desc.owner, start,
-				 end, evict_timeout_ms, result);
+	struct hmm_migrate_walk walk = {
+		.devmem = devmem,
+		.mm = mm,
+		.owner = devmem->desc.owner,
+		.addr = start,
+		.end = end,
+		.evict_timeout_ms = evict_timeout_ms,
+		.result = result,
+	};
+
+	return hmm_migrate_range(&walk);
 }
 EXPORT_SYMBOL_GPL(hmm_migrate_to_device);
+
+/**
+ * hmm_migrate_unasked() - hmm_migrate_to_device() by the driver's own idea
+ * @devmem: as for hmm_migrate_to_device(), with all that follows
+ * @mm: the process
+ * @start: first byte, page aligned
+ * @end: exclusive, page aligned
+ * @evict_timeout_ms: how long to evict other pages
+ * @result: filled, after every error but -EINVAL too
+ *
+ * For moves that no process asked for, after a device page fault or by what the
+ * driver counted.  Of each 2 MiB of the address space it asks the policy before, see
+ * &hmm_devmem_ops.may_migrate, and leaves those that it forbids: memory that bounces
+ * between CPU and device stays in RAM for a while, where both can reach it.
+ *
+ * Context: as hmm_migrate_to_device().
+ * Return: as hmm_migrate_to_device(); what the policy forbids is no error.
+ */
+int hmm_migrate_unasked(struct hmm_devmem *devmem, struct mm_struct *mm,
+			unsigned long start, unsigned long end,
+			unsigned int evict_timeout_ms,
+			struct hmm_migrate_result *result)
+{
+	struct hmm_migrate_walk walk = {
+		.devmem = devmem,
+		.mm = mm,
+		.owner = devmem->desc.owner,
+		.addr = start,
+		.end = end,
+		.evict_timeout_ms = evict_timeout_ms,
+		.unasked = true,
+		.result = result,
+	};
+
+	return hmm_migrate_range(&walk);
+}
+EXPORT_SYMBOL_GPL(hmm_migrate_unasked);
 
 /**
  * hmm_migrate_to_ram() - move process memory from device memory to RAM
@@ -420,10 +444,18 @@ EXPORT_SYMBOL_GPL(hmm_migrate_to_device);
 int hmm_migrate_to_ram(struct mm_struct *mm, void *owner, unsigned long start,
 		       unsigned long end, struct hmm_migrate_result *result)
 {
+	struct hmm_migrate_walk walk = {
+		.mm = mm,
+		.owner = owner,
+		.addr = start,
+		.end = end,
+		.result = result,
+	};
+
 	if (!owner) {
 		memset(result, 0, sizeof(*result));
 		return -EINVAL;
 	}
-	return hmm_migrate_range(NULL, NULL, mm, owner, start, end, 0, result);
+	return hmm_migrate_range(&walk);
 }
 EXPORT_SYMBOL_GPL(hmm_migrate_to_ram);

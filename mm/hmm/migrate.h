@@ -22,6 +22,7 @@
  * @dst: core's destination entries
  * @reserved: device pages taken for the step, or those to evict
  * @huge: huge folio in RAM reserved for the step, or NULL
+ * @ram: the same for the page that a CPU fault waits for
  * @copies: what to copy, one run for each devmem
  * @clears: what to clear
  * @nr_copies: entries in @copies
@@ -54,6 +55,7 @@ struct hmm_migration {
 	unsigned long *dst;
 	struct page **reserved;
 	struct folio *huge;
+	struct folio *ram;
 	struct hmm_devmem_copy *copies;
 	struct hmm_devmem_copy *clears;
 	unsigned int nr_copies;
@@ -90,6 +92,40 @@ struct hmm_between {
 	struct hmm_devmem *to;
 	unsigned int nr_bounce;
 	struct page *bounce[];
+};
+
+/**
+ * struct hmm_migrate_walk - migration of a range, step by step
+ * @devmem: destination, or NULL for RAM
+ * @between: the source, if both are device memory, or NULL
+ * @mm: the process
+ * @owner: of the device memory to migrate from, or of @devmem
+ * @addr: first byte; then how far the walk has come
+ * @end: exclusive
+ * @evict_timeout_ms: as for hmm_migrate_to_device()
+ * @unasked: to @devmem, as for hmm_migrate_unasked()
+ * @result: what became of the pages before @addr, but for a step under way
+ * @m: working memory; the second only if there is something to do meanwhile
+ * @missing: base pages that the last step had no room for
+ * @io_error: the device failed somewhere; elsewhere it may not
+ * @done_ns: when the device was done with the last job, or 0
+ *
+ * The caller fills in those up to @result.
+ */
+struct hmm_migrate_walk {
+	struct hmm_devmem *devmem;
+	struct hmm_between *between;
+	struct mm_struct *mm;
+	void *owner;
+	unsigned long addr;
+	unsigned long end;
+	unsigned int evict_timeout_ms;
+	bool unasked;
+	struct hmm_migrate_result *result;
+	struct hmm_migration *m[2];
+	unsigned long missing;
+	bool io_error;
+	u64 done_ns;
 };
 
 /* Is the source of the step one huge folio or hole? */
@@ -142,10 +178,7 @@ int hmm_batch_clear(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
 int hmm_batch_wait(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch,
 		   int err, u64 *last_done_ns);
 
-int hmm_migrate_range(struct hmm_devmem *devmem, struct hmm_between *between,
-		      struct mm_struct *mm, void *owner, unsigned long start,
-		      unsigned long end, unsigned int evict_timeout_ms,
-		      struct hmm_migrate_result *result);
+int hmm_migrate_range(struct hmm_migrate_walk *walk);
 
 /* Does the device go on with a job that was started, or was not for @err? */
 static inline bool hmm_batch_runs(struct hmm_devmem_batch *batch, int err)

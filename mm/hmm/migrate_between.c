@@ -233,19 +233,26 @@ int hmm_migrate_between(struct hmm_devmem *from, struct hmm_devmem *to,
 			unsigned long end, unsigned int evict_timeout_ms,
 			struct hmm_migrate_result *result)
 {
-	struct hmm_between *between;
+	struct hmm_migrate_walk walk = {
+		.devmem = to,
+		.mm = mm,
+		.owner = from->desc.owner,
+		.addr = start,
+		.end = end,
+		.evict_timeout_ms = evict_timeout_ms,
+		.result = result,
+	};
 	int ret;
 
 	*result = (struct hmm_migrate_result){};
 	if (from == to || start >= end || !PAGE_ALIGNED(start | end))
 		return -EINVAL;
 	result->left = (end - start) >> PAGE_SHIFT;
-	between = hmm_between_alloc(from, to, result->left);
-	if (!between)
+	walk.between = hmm_between_alloc(from, to, result->left);
+	if (!walk.between)
 		return -ENOMEM;
-	ret = hmm_migrate_range(to, between, mm, from->desc.owner, start, end,
-				evict_timeout_ms, result);
-	hmm_between_free(between);
+	ret = hmm_migrate_range(&walk);
+	hmm_between_free(walk.between);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(hmm_migrate_between);

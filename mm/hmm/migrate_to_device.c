@@ -365,6 +365,9 @@ int hmm_migrate_end_to_device(struct hmm_migration *m,
 		hmm_migrate_book_device(devmem, m, m->args.npages, &moved,
 					&filled);
 		migrate_vma_finalize(&m->args);
+		if (moved + filled)
+			hmm_history_moved(devmem, m->args.vma->vm_mm,
+					  m->args.start);
 		hmm_migrate_leave_device(devmem, m);
 	}
 	hmm_migrate_account(result, moved, filled, m->nr);

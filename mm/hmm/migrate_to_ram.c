@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Migration from device memory to RAM: the steps that a range and an eviction share,
- * and CPU faults.
+ * Migration from device memory to RAM: the steps that a range, an eviction and a CPU
+ * fault share.
  */
 #include <linux/hugetlb.h>
 #include <linux/memremap.h>
@@ -11,9 +11,6 @@
 
 #include "lifecycle.h"
 #include "migrate.h"
-
-/* A CPU fault brings back what lies beside the faulting page, too. */
-#define HMM_CPU_FAULT_AROUND	SZ_64K
 
 /*
  * May this device page be copied?  Not one that was reserved only or was moved
@@ -32,15 +29,13 @@ bool hmm_migrate_src_ok(struct folio *src, struct folio *fault_folio)
 				       (src == fault_folio);
 }
 
-/* Only the page that a CPU waits for is worth an OOM kill. */
-static gfp_t hmm_migrate_ram_gfp(const struct folio *src,
-				 const struct folio *fault_folio)
+/* The neighbours of a page that a CPU waits for take what RAM is at hand. */
+static gfp_t hmm_migrate_ram_gfp(bool neighbour)
 {
-	if (!fault_folio)
-		return GFP_HIGHUSER_MOVABLE | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
-	if (src != fault_folio)
-		return GFP_HIGHUSER_MOVABLE | __GFP_NORETRY | __GFP_NOWARN;
-	return GFP_HIGHUSER_MOVABLE;
+	if (neighbour)
+		return (GFP_HIGHUSER_MOVABLE & ~__GFP_DIRECT_RECLAIM) |
+		       __GFP_NOMEMALLOC | __GFP_NOWARN;
+	return GFP_HIGHUSER_MOVABLE | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
 }
 
 /* A destination for a huge device folio, by its VMA's NUMA policy, or NULL. */
@@ -61,13 +56,15 @@ static struct folio *hmm_migrate_get_huge(struct hmm_migration *m,
  * Choose destinations in RAM for the device pages of @m.  With @args they are
  * allocated for their address, by its VMA's NUMA policy.  Huge pages for huge ones;
  * small ones if there are none, but only for a VMA: the core splits the source then.
- * Return 0, or -ENOMEM if a page that was asked for did not get one.
+ * Return 0, or -ENOMEM if a page that was asked for did not get one.  In a CPU fault
+ * none is: the page that it waits for has @m->ram.
  */
 int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
 			   const struct migrate_vma *args)
 {
 	struct folio *fault_folio = args && args->fault_page ?
 				    page_folio(args->fault_page) : NULL;
+	gfp_t gfp = hmm_migrate_ram_gfp(fault_folio);
 	bool huge = hmm_migration_huge(m);
 	unsigned long i;
 	int ret = 0;
@@ -75,7 +72,6 @@ int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
 	for (i = 0; i < npages; i++) {
 		struct page *page = hmm_migration_src(m, i);
 		struct folio *src, *dst;
-		gfp_t gfp;
 
 		if (!page || !(m->src[huge ? 0 : i] & MIGRATE_PFN_MIGRATE))
 			continue;
@@ -96,14 +92,17 @@ int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
 			if (!args || fault_folio)
 				break;
 		}
-		gfp = hmm_migrate_ram_gfp(src, fault_folio);
-		if (args)
+		if (m->ram && src == fault_folio) {
+			dst = m->ram;
+			m->ram = NULL;
+		} else if (args) {
 			dst = vma_alloc_folio(gfp, 0, args->vma,
 					      args->start + (i << PAGE_SHIFT));
-		else
+		} else {
 			dst = folio_alloc(gfp, 0);
+		}
 		if (!dst) {
-			if (gfp & __GFP_NORETRY)
+			if (fault_folio)
 				continue;
 			ret = -ENOMEM;
 			break;
@@ -268,130 +267,5 @@ int hmm_migrate_end_to_ram(struct hmm_migration *m,
 		migrate_vma_finalize(&m->args);
 	}
 	hmm_migrate_account(result, moved, 0, m->nr);
-	return ret;
-}
-
-/*
- * Bring [start, end) around the faulting page back to RAM; with @m->huge all of a
- * huge folio.
- */
-static vm_fault_t hmm_migrate_fault_step(struct hmm_migration *m,
-					 struct vm_fault *vmf,
-					 unsigned long start, unsigned long end)
-{
-	unsigned long i = (vmf->address - start) >> PAGE_SHIFT;
-	struct migrate_vma args = {
-		.vma = vmf->vma,
-		.start = start,
-		.end = end,
-		.pgmap_owner = page_pgmap(vmf->page)->owner,
-		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
-		.fault_page = vmf->page,
-	};
-	int no_ram, copy_err;
-	vm_fault_t ret = 0;
-	bool copied;
-
-	if (m->huge)
-		args.flags |= MIGRATE_VMA_SELECT_COMPOUND;
-	if (hmm_migrate_collect(m, &args))
-		return VM_FAULT_SIGBUS;
-	if (hmm_migration_huge(m))
-		i = 0;
-
-	no_ram = hmm_migrate_choose_ram(m, args.npages, &args);
-	/* Not copied: the page is gone or held for a moment; fault again. */
-	copied = i < args.npages && m->dst[i];
-	copy_err = hmm_migrate_fill_ram(m, args.npages);
-	if (no_ram || (copied && !m->dst[i] && copy_err == -ENOMEM))
-		ret = VM_FAULT_OOM;
-	else if (copied && !m->dst[i])
-		ret = VM_FAULT_SIGBUS;
-
-	migrate_vma_pages(&args);
-	hmm_migrate_book_ram(m, args.npages);
-	migrate_vma_finalize(&args);
-	return ret;
-}
-
-static vm_fault_t hmm_migrate_fault_range(struct vm_fault *vmf,
-					  unsigned long start, unsigned long end)
-{
-	struct hmm_migration *m;
-	vm_fault_t ret;
-
-	m = hmm_migration_alloc((end - start) >> PAGE_SHIFT);
-	if (!m)
-		return VM_FAULT_OOM;
-	ret = hmm_migrate_fault_step(m, vmf, start, end);
-	hmm_migration_free(m);
-	return ret;
-}
-
-/*
- * A huge folio comes back as one.  If there is no huge page for it or it cannot be
- * copied it is split; the CPU faults again, on what it needs of it.
- */
-static vm_fault_t hmm_migrate_fault_huge(struct vm_fault *vmf)
-{
-	unsigned long start = vmf->address & PMD_MASK;
-	struct hmm_migration *m;
-	vm_fault_t ret = 0;
-	bool split = true;
-
-	m = hmm_migration_alloc(HMM_PMD_PAGES);
-	if (!m)
-		return VM_FAULT_OOM;
-	/* What is poisoned cannot be copied. */
-	if (!hmm_poison_hits(folio_pfn(page_folio(vmf->page)), HMM_PMD_PAGES))
-		m->huge = vma_alloc_folio(HMM_GFP_HUGE, HMM_PMD_ORDER,
-					  vmf->vma, start);
-	if (m->huge) {
-		ret = hmm_migrate_fault_step(m, vmf, start, start + PMD_SIZE);
-		split = ret == VM_FAULT_SIGBUS;
-	}
-	if (split) {
-		ret = 0;
-		if (folio_test_large(page_folio(vmf->page)))
-			hmm_devmem_split(vmf->page);
-	}
-	hmm_migration_free(m);
-	return ret;
-}
-
-/*
- * A CPU access to a private page, in whatever process maps it: the page says
- * which devmem it is in, the fault says which VMA.  The core holds the lock of the
- * page's folio and a reference to it.
- */
-vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf)
-{
-	struct folio *folio = page_folio(vmf->page);
-	struct hmm_devmem *devmem = hmm_devmem_from_folio(folio);
-	unsigned long addr = vmf->address & PAGE_MASK;
-	unsigned long start = ALIGN_DOWN(addr, HMM_CPU_FAULT_AROUND);
-	unsigned long end = start + HMM_CPU_FAULT_AROUND;
-	vm_fault_t ret;
-
-	hmm_life_check_resident(devmem, folio, 1);
-	atomic64_inc(&devmem->cpu_faults);
-	if (!folio_test_large(folio) && hmm_poison_hits(folio_pfn(folio), 1))
-		return VM_FAULT_HWPOISON;
-
-	if (folio_test_large(folio)) {
-		/* do_huge_pmd_device_private() has no PTE. */
-		if (!vmf->pte)
-			return hmm_migrate_fault_huge(vmf);
-		/* The lock stays with the page.  Who holds it lets go: again. */
-		if (hmm_devmem_split(vmf->page))
-			return 0;
-	}
-
-	start = max(start, vmf->vma->vm_start);
-	end = min(end, vmf->vma->vm_end);
-	ret = hmm_migrate_fault_range(vmf, start, end);
-	/* A neighbour may be the one that cannot be copied. */
-	if (ret == VM_FAULT_SIGBUS)
-		ret = hmm_migrate_fault_range(vmf, addr, addr + PAGE_SIZE);
 	return ret;
 }

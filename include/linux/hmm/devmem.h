@@ -13,6 +13,7 @@
 
 struct hmm_devmem;
 struct folio;
+struct mm_struct;
 struct page;
 struct resource;
 
@@ -82,6 +83,24 @@ static inline void hmm_devmem_job_end(void)
 {
 	lock_map_release(&hmm_devmem_job_map);
 }
+
+/**
+ * struct hmm_migrate_history - what is known of memory that could move to the device
+ * @mm: the process
+ * @start: first byte of what could move, within 2 MiB
+ * @end: exclusive
+ * @bounces: times in a row that a CPU took memory of these 2 MiB back sooner than
+ *	&hmm_devmem_desc.residency_ms after it had moved in
+ * @ram_ms: when a CPU took some of it back last, milliseconds ago; UINT_MAX:
+ *	never, or not known any more
+ */
+struct hmm_migrate_history {
+	struct mm_struct *mm;
+	unsigned long start;
+	unsigned long end;
+	unsigned int bounces;
+	unsigned int ram_ms;
+};
 
 /**
  * struct hmm_devmem_ops - what a driver supplies to manage device memory
@@ -159,6 +178,19 @@ struct hmm_devmem_ops {
 	 * driver under which they are called.
 	 */
 	void (*put_block)(struct hmm_devmem *devmem, u64 offset);
+	/**
+	 * @may_migrate: optional, the driver's own policy for moves that nobody
+	 * asked for, hmm_migrate_unasked() and hmm_mirror_fault_move().  Without,
+	 * memory that bounces stays in RAM until &hmm_devmem_desc.residency_ms after
+	 * a CPU took some of it back.
+	 *
+	 * Context: process context, no lock of the toolbox or of mm held, but those
+	 * that the caller of the two holds; may sleep; must not wait for
+	 * hmm_devmem_remove() or a sleep state.
+	 * Return: false to leave the memory in RAM.
+	 */
+	bool (*may_migrate)(struct hmm_devmem *devmem,
+			    const struct hmm_migrate_history *history);
 };
 
 /**
@@ -176,6 +208,11 @@ struct hmm_devmem_ops {
  *	it hibernates all memory does.  All pages are brought back to RAM before
  *	tasks are frozen, or the transition is aborted; until tasks run again
  *	hmm_migrate_to_device() moves nothing in and returns -EAGAIN
+ * @cpu_fault_around: the most that a CPU fault on a private page brings back, in
+ *	bytes, a power of two from PAGE_SIZE to PMD_SIZE; 0: PMD_SIZE.  A huge page
+ *	comes back as one all the same
+ * @residency_ms: how long memory that moved in should stay, in milliseconds; 0: 100.
+ *	What a CPU takes back sooner bounces, see may_migrate
  */
 struct hmm_devmem_desc {
 	const struct hmm_devmem_ops *ops;
@@ -184,6 +221,8 @@ struct hmm_devmem_desc {
 	const char *name;
 	int nid;
 	bool loses_power;
+	unsigned long cpu_fault_around;
+	unsigned int residency_ms;
 };
 
 /**
@@ -207,6 +246,10 @@ struct hmm_devmem_desc {
  *	among @total, and among @used as long as they are in use
  * @from_peers: base pages that one of the devices copied from another devmem
  * @through_ram: base pages that were copied from another devmem by way of RAM
+ * @bounces: times that a CPU took private memory back sooner than
+ *	&hmm_devmem_desc.residency_ms after it had moved in
+ * @suppressed: moves, of 2 MiB at most, that nobody asked for and that the policy
+ *	forbade
  */
 struct hmm_devmem_stats {
 	u64 total;
@@ -224,6 +267,8 @@ struct hmm_devmem_stats {
 	u64 poisoned;
 	u64 from_peers;
 	u64 through_ram;
+	u64 bounces;
+	u64 suppressed;
 };
 
 /**

@@ -31,6 +31,10 @@ int hmm_migrate_between(struct hmm_devmem *from, struct hmm_devmem *to,
 			struct mm_struct *mm, unsigned long start,
 			unsigned long end, unsigned int evict_timeout_ms,
 			struct hmm_migrate_result *result);
+int hmm_migrate_unasked(struct hmm_devmem *devmem, struct mm_struct *mm,
+			unsigned long start, unsigned long end,
+			unsigned int evict_timeout_ms,
+			struct hmm_migrate_result *result);
 int hmm_migrate_to_ram(struct mm_struct *mm, void *owner, unsigned long start,
 		       unsigned long end, struct hmm_migrate_result *result);
 

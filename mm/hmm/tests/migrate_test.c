@@ -2,6 +2,7 @@
 /*
  * KUnit tests of migration.
  */
+#include <linux/delay.h>
 #include <linux/mman.h>
 #include <linux/mm.h>
 
@@ -136,6 +137,161 @@ static void migrate_test_cpu_fault(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, stats.migrated_out, NR);
 	KUNIT_EXPECT_GT(test, stats.cpu_faults, 0);
 	KUNIT_EXPECT_LT(test, stats.cpu_faults, NR);
+}
+
+/* The driver bounds what a CPU fault brings back. */
+static void migrate_test_cpu_fault_around(struct kunit *test)
+{
+	const unsigned long sizes[] = { PAGE_SIZE, SZ_64K, 0 };
+	const unsigned long pages = 256;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct test_device *device = test_device_create_another(test);
+		struct hmm_devmem_desc desc = test_devmem_desc(device);
+		unsigned long addr, least, size = sizes[i];
+		struct hmm_migrate_result result;
+		struct hmm_devmem_stats stats;
+
+		desc.cpu_fault_around = size;
+		test_device_add_memory_as(test, device, &desc);
+		addr = migrate_test_fill(test, pages, 900);
+		KUNIT_ASSERT_EQ(test, 0,
+				hmm_migrate_to_device(device->devmem,
+						      current->mm, addr, addr +
+						      pages * PAGE_SIZE, 0,
+						      &result));
+		KUNIT_ASSERT_EQ(test, pages, result.moved);
+		migrate_test_verify(test, addr, pages, 900);
+		hmm_devmem_get_stats(device->devmem, &stats);
+		KUNIT_EXPECT_EQ(test, pages, stats.migrated_out);
+		/* A few windows are smaller, at the beginning and the end. */
+		least = size ? pages * PAGE_SIZE / size : 1;
+		KUNIT_EXPECT_GE(test, stats.cpu_faults, least);
+		KUNIT_EXPECT_LE(test, stats.cpu_faults,
+				size == PAGE_SIZE ? pages : least + 7);
+	}
+}
+
+static void migrate_test_desc(struct kunit *test)
+{
+	const unsigned long sizes[] = { 1, PAGE_SIZE / 2, 3 * PAGE_SIZE,
+					2 * PMD_SIZE, ULONG_MAX };
+	struct hmm_devmem_desc desc = test_devmem_desc(test->priv);
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		desc.cpu_fault_around = sizes[i];
+		KUNIT_EXPECT_EQ(test, -EINVAL,
+				PTR_ERR(hmm_devmem_add(&desc,
+						       TEST_DEVICE_SIZE)));
+	}
+}
+
+/* To the device, unasked or not; expect that all or nothing moves. */
+static void migrate_test_move(struct kunit *test, unsigned long addr,
+			      bool unasked, bool moves)
+{
+	struct test_device *device = test->priv;
+	struct hmm_migrate_result result;
+	int err;
+
+	if (unasked)
+		err = hmm_migrate_unasked(device->devmem, current->mm, addr,
+					  addr + PAGE_SIZE, 0, &result);
+	else
+		err = hmm_migrate_to_device(device->devmem, current->mm, addr,
+					    addr + PAGE_SIZE, 0, &result);
+	KUNIT_EXPECT_EQ(test, 0, err);
+	migrate_test_expect(test, &result, moves, 0, !moves);
+}
+
+/* What a CPU takes back soon stays in RAM, unless somebody asks for it. */
+static void migrate_test_bounce(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	struct hmm_devmem_desc desc = test_devmem_desc(device);
+	struct hmm_devmem_stats stats;
+	unsigned long addr;
+
+	desc.residency_ms = 600000;
+	test_device_add_memory_as(test, device, &desc);
+	addr = migrate_test_fill(test, 1, 77);
+	migrate_test_move(test, addr, true, true);
+	migrate_test_verify(test, addr, 1, 77);
+	migrate_test_move(test, addr, true, false);
+	migrate_test_move(test, addr, true, false);
+	hmm_devmem_get_stats(device->devmem, &stats);
+	KUNIT_EXPECT_EQ(test, 1, stats.bounces);
+	KUNIT_EXPECT_EQ(test, 2, stats.suppressed);
+	migrate_test_move(test, addr, false, true);
+	migrate_test_verify(test, addr, 1, 77);
+	hmm_devmem_get_stats(device->devmem, &stats);
+	KUNIT_EXPECT_EQ(test, 2, stats.bounces);
+	KUNIT_EXPECT_EQ(test, 2, stats.suppressed);
+}
+
+/* What stayed long enough may go again at once, and what bounced after a while. */
+static void migrate_test_no_bounce(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	struct hmm_devmem_desc desc = test_devmem_desc(device);
+	struct hmm_devmem_stats stats;
+	unsigned long addr;
+	unsigned int i;
+
+	desc.residency_ms = 1;
+	test_device_add_memory_as(test, device, &desc);
+	addr = migrate_test_fill(test, 1, 78);
+	for (i = 0; i < 3; i++) {
+		migrate_test_move(test, addr, true, true);
+		msleep(100);
+		migrate_test_verify(test, addr, 1, 78);
+	}
+	hmm_devmem_get_stats(device->devmem, &stats);
+	KUNIT_EXPECT_EQ(test, 0, stats.bounces);
+	migrate_test_move(test, addr, true, true);
+	migrate_test_verify(test, addr, 1, 78);
+	msleep(100);
+	migrate_test_move(test, addr, true, true);
+	hmm_devmem_get_stats(device->devmem, &stats);
+	KUNIT_EXPECT_EQ(test, 0, stats.suppressed);
+}
+
+/* The driver decides instead, and is told what happened. */
+static void migrate_test_policy(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	struct hmm_devmem_desc desc = test_devmem_desc(device);
+	struct hmm_devmem_stats stats;
+	unsigned long addr;
+
+	desc.ops = &test_policy_ops;
+	desc.residency_ms = 600000;
+	test_device_add_memory_as(test, device, &desc);
+	addr = migrate_test_fill(test, 1, 79);
+	device->may_not_migrate = true;
+	migrate_test_move(test, addr, true, false);
+	KUNIT_EXPECT_EQ(test, 1, device->asks);
+	KUNIT_EXPECT_PTR_EQ(test, current->mm, device->asked.mm);
+	KUNIT_EXPECT_EQ(test, addr, device->asked.start);
+	KUNIT_EXPECT_EQ(test, addr + PAGE_SIZE, device->asked.end);
+	KUNIT_EXPECT_EQ(test, 0, device->asked.bounces);
+	KUNIT_EXPECT_EQ(test, UINT_MAX, device->asked.ram_ms);
+
+	/* Nobody asks about what a process wants. */
+	migrate_test_move(test, addr, false, true);
+	KUNIT_EXPECT_EQ(test, 1, device->asks);
+	migrate_test_verify(test, addr, 1, 79);
+	device->may_not_migrate = false;
+	migrate_test_move(test, addr, true, true);
+	KUNIT_EXPECT_EQ(test, 1, device->asked.bounces);
+	KUNIT_EXPECT_GT(test, 600000, device->asked.ram_ms);
+	migrate_test_verify(test, addr, 1, 79);
+	migrate_test_move(test, addr, true, true);
+	KUNIT_EXPECT_EQ(test, 2, device->asked.bounces);
+	hmm_devmem_get_stats(device->devmem, &stats);
+	KUNIT_EXPECT_EQ(test, 1, stats.suppressed);
 }
 
 /* Untouched memory becomes zeroed device memory, whatever was stored there. */
@@ -297,6 +453,11 @@ static struct kunit_case migrate_test_cases[] = {
 	KUNIT_CASE(migrate_test_args),
 	KUNIT_CASE(migrate_test_there_and_back),
 	KUNIT_CASE(migrate_test_cpu_fault),
+	KUNIT_CASE(migrate_test_cpu_fault_around),
+	KUNIT_CASE(migrate_test_desc),
+	KUNIT_CASE(migrate_test_bounce),
+	KUNIT_CASE(migrate_test_no_bounce),
+	KUNIT_CASE(migrate_test_policy),
 	KUNIT_CASE(migrate_test_holes),
 	KUNIT_CASE(migrate_test_full),
 	KUNIT_CASE(migrate_test_device_errors),

@@ -70,11 +70,13 @@ static const struct hmm_devmem_ops late_ops = {
 static int pipeline_test_init(struct kunit *test)
 {
 	struct test_device *device = test_device_create(test);
+	struct hmm_devmem_desc desc = test_devmem_desc(device);
 
 	test->priv = device;
+	desc.ops = &late_ops;
 	memset(&late, 0, sizeof(late));
 	INIT_DELAYED_WORK(&late.work, late_work);
-	test_device_add_memory_as(test, device, &late_ops);
+	test_device_add_memory_as(test, device, &desc);
 	return 0;
 }
 

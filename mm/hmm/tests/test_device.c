@@ -239,6 +239,23 @@ const struct hmm_devmem_ops test_devmem_ops = {
 	.clear = test_clear,
 };
 
+static bool test_may_migrate(struct hmm_devmem *devmem,
+			     const struct hmm_migrate_history *history)
+{
+	struct test_device *device = hmm_devmem_private(devmem);
+
+	device->asked = *history;
+	device->asks++;
+	return !device->may_not_migrate;
+}
+
+/* A driver with a policy of its own. */
+const struct hmm_devmem_ops test_policy_ops = {
+	.copy = test_copy,
+	.clear = test_clear,
+	.may_migrate = test_may_migrate,
+};
+
 struct test_device *test_device_create(struct kunit *test)
 {
 	struct test_device *device = kzalloc_obj(*device, GFP_KERNEL);
@@ -386,24 +403,29 @@ bool test_device_flushed(struct test_device *device)
 	       !device->bad_flushes;
 }
 
-/* The memory comes with old content, as real memory does. */
-void test_device_add_memory_as(struct kunit *test, struct test_device *device,
-			       const struct hmm_devmem_ops *ops)
+/* What memory is by default here. */
+struct hmm_devmem_desc test_devmem_desc(struct test_device *device)
 {
-	const struct hmm_devmem_desc desc = {
-		.ops = ops,
+	return (struct hmm_devmem_desc){
+		.ops = &test_devmem_ops,
 		.owner = device,
 		.private = device,
 		.name = "hmm_kunit",
 		.nid = NUMA_NO_NODE,
 	};
+}
+
+/* The memory comes with old content, as real memory does. */
+void test_device_add_memory_as(struct kunit *test, struct test_device *device,
+			       const struct hmm_devmem_desc *desc)
+{
 	struct hmm_devmem *devmem;
 
 	device->storage = vmalloc(TEST_DEVICE_SIZE);
 	KUNIT_ASSERT_NOT_NULL(test, device->storage);
 	memset(device->storage, 0xa5, TEST_DEVICE_SIZE);
 
-	devmem = hmm_devmem_add(&desc, TEST_DEVICE_SIZE);
+	devmem = hmm_devmem_add(desc, TEST_DEVICE_SIZE);
 	if (PTR_ERR(devmem) == -EOPNOTSUPP)
 		kunit_skip(test, "no CONFIG_DEVICE_PRIVATE");
 	KUNIT_ASSERT_FALSE(test, IS_ERR(devmem));
@@ -412,7 +434,9 @@ void test_device_add_memory_as(struct kunit *test, struct test_device *device,
 
 void test_device_add_memory(struct kunit *test, struct test_device *device)
 {
-	test_device_add_memory_as(test, device, &test_devmem_ops);
+	const struct hmm_devmem_desc desc = test_devmem_desc(device);
+
+	test_device_add_memory_as(test, device, &desc);
 }
 
 unsigned long test_device_used(struct test_device *device)

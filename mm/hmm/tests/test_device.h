@@ -69,6 +69,9 @@ struct test_log {
  * @storage: what the device stores there
  * @copy_errors: copies that fail
  * @clear_errors: clears that fail
+ * @may_not_migrate: what test_policy_ops answer
+ * @asked: what they were asked last
+ * @asks: how often
  */
 struct test_device {
 	struct hmm_mirror mirror;
@@ -95,12 +98,16 @@ struct test_device {
 	void *storage;
 	unsigned int copy_errors;
 	unsigned int clear_errors;
+	bool may_not_migrate;
+	struct hmm_migrate_history asked;
+	unsigned int asks;
 };
 
 extern struct test_log test_log;
 extern const struct hmm_mirror_ops test_mirror_ops;
 extern const struct hmm_mirror_ops test_flush_ops;
 extern const struct hmm_devmem_ops test_devmem_ops;
+extern const struct hmm_devmem_ops test_policy_ops;
 
 struct test_device *test_device_create(struct kunit *test);
 struct test_device *test_device_create_another(struct kunit *test);
@@ -111,8 +118,9 @@ void test_device_mirror_as(struct kunit *test, struct test_device *device,
 void test_device_mirror(struct kunit *test, struct test_device *device);
 int test_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
 int test_clear(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
+struct hmm_devmem_desc test_devmem_desc(struct test_device *device);
 void test_device_add_memory_as(struct kunit *test, struct test_device *device,
-			       const struct hmm_devmem_ops *ops);
+			       const struct hmm_devmem_desc *desc);
 void test_device_add_memory(struct kunit *test, struct test_device *device);
 unsigned long test_device_used(struct test_device *device);
 unsigned long test_device_entry(struct test_device *device, unsigned long addr);

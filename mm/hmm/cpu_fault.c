@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * CPU faults on private device memory: the page comes back to RAM, and with it as many
+ * of its neighbours as the CPU seems to want.
+ */
+#include <linux/memremap.h>
+#include <linux/migrate.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+
+#include "lifecycle.h"
+#include "migrate.h"
+
+/*
+ * Working memory for @nr pages that come back.  Less than hmm_migration_alloc()
+ * takes: nothing is cleared or reserved, and what the core and the steps write
+ * before they read it need not be zeroed.
+ */
+static struct hmm_migration *hmm_fault_alloc(unsigned long nr, gfp_t gfp)
+{
+	struct hmm_migration *m;
+
+	m = kmalloc(sizeof(*m) + nr * (4 * sizeof(*m->src) +
+				       sizeof(*m->copies)), gfp);
+	if (!m)
+		return NULL;
+	*m = (struct hmm_migration){
+		.max = nr,
+		.src = (unsigned long *)(m + 1),
+	};
+	m->dst = m->src + 2 * nr;
+	m->copies = (struct hmm_devmem_copy *)(m->dst + 2 * nr);
+	return m;
+}
+
+/*
+ * Bring [start, end) around the faulting page back to RAM; with @m->huge all of a
+ * huge folio.
+ */
+static vm_fault_t hmm_fault_step(struct hmm_migration *m, struct vm_fault *vmf,
+				 unsigned long start, unsigned long end)
+{
+	unsigned long i = (vmf->address - start) >> PAGE_SHIFT;
+	struct migrate_vma args = {
+		.vma = vmf->vma,
+		.start = start,
+		.end = end,
+		.pgmap_owner = page_pgmap(vmf->page)->owner,
+		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+		.fault_page = vmf->page,
+	};
+	vm_fault_t ret = 0;
+	bool copied;
+	int err;
+
+	if (m->huge)
+		args.flags |= MIGRATE_VMA_SELECT_COMPOUND;
+	if (hmm_migrate_collect(m, &args))
+		return VM_FAULT_SIGBUS;
+	if (hmm_migration_huge(m))
+		i = 0;
+
+	hmm_migrate_choose_ram(m, args.npages, &args);
+	/* Not copied: the page is gone or held for a moment; fault again. */
+	copied = i < args.npages && m->dst[i];
+	err = hmm_migrate_fill_ram(m, args.npages);
+	if (copied && !m->dst[i])
+		ret = err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
+
+	migrate_vma_pages(&args);
+	hmm_migrate_book_ram(m, args.npages);
+	migrate_vma_finalize(&args);
+	return ret;
+}
+
+/* Neighbours are left out if there is no memory for the work. */
+static vm_fault_t hmm_fault_range(struct vm_fault *vmf, unsigned long start,
+				  unsigned long end)
+{
+	unsigned long addr = vmf->address & PAGE_MASK;
+	struct hmm_migration *m = NULL;
+	vm_fault_t ret = VM_FAULT_OOM;
+
+	if (end - start > PAGE_SIZE)
+		m = hmm_fault_alloc((end - start) >> PAGE_SHIFT,
+				    GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
+	if (!m) {
+		start = addr;
+		end = addr + PAGE_SIZE;
+		m = hmm_fault_alloc(1, GFP_KERNEL);
+		if (!m)
+			return VM_FAULT_OOM;
+	}
+	/* What may take long is had before others wait for the neighbours. */
+	m->ram = vma_alloc_folio(GFP_HIGHUSER_MOVABLE, 0, vmf->vma, addr);
+	if (m->ram)
+		ret = hmm_fault_step(m, vmf, start, end);
+	hmm_migration_free(m);
+	return ret;
+}
+
+/*
+ * A huge folio comes back as one.  If there is no huge page for it or it cannot be
+ * copied it is split; the CPU faults again, on what it needs of it.
+ */
+static vm_fault_t hmm_fault_huge(struct vm_fault *vmf)
+{
+	unsigned long start = vmf->address & PMD_MASK;
+	struct hmm_migration *m;
+	vm_fault_t ret = 0;
+	bool split = true;
+
+	m = hmm_fault_alloc(HMM_PMD_PAGES,
+			    GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
+	/* What is poisoned cannot be copied. */
+	if (m && !hmm_poison_hits(folio_pfn(page_folio(vmf->page)),
+				  HMM_PMD_PAGES))
+		m->huge = vma_alloc_folio(HMM_GFP_HUGE, HMM_PMD_ORDER,
+					  vmf->vma, start);
+	if (m && m->huge) {
+		ret = hmm_fault_step(m, vmf, start, start + PMD_SIZE);
+		split = ret == VM_FAULT_SIGBUS;
+	}
+	if (split) {
+		ret = 0;
+		if (folio_test_large(page_folio(vmf->page)))
+			hmm_devmem_split(vmf->page);
+	}
+	if (m)
+		hmm_migration_free(m);
+	return ret;
+}
+
+/*
+ * A CPU access to a private page, in whatever process maps it: the page says
+ * which devmem it is in, the fault says which VMA.  The core holds the lock of the
+ * page's folio and a reference to it.
+ */
+vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf)
+{
+	struct folio *folio = page_folio(vmf->page);
+	struct hmm_devmem *devmem = hmm_devmem_from_folio(folio);
+	/* do_huge_pmd_device_private() has no PTE. */
+	bool huge = folio_test_large(folio) && !vmf->pte;
+	unsigned long addr = vmf->address & PAGE_MASK;
+	unsigned long start, end;
+	vm_fault_t ret;
+
+	hmm_life_check_resident(devmem, folio, 1);
+	atomic64_inc(&devmem->cpu_faults);
+	if (!folio_test_large(folio) && hmm_poison_hits(folio_pfn(folio), 1))
+		return VM_FAULT_HWPOISON;
+
+	hmm_history_cpu_fault(devmem, vmf->vma, addr, huge, &start, &end);
+	if (huge)
+		return hmm_fault_huge(vmf);
+	/* The lock stays with the page.  Who holds it lets go: again. */
+	if (folio_test_large(folio) && hmm_devmem_split(vmf->page))
+		return 0;
+
+	ret = hmm_fault_range(vmf, start, end);
+	/* A neighbour may be the one that cannot be copied. */
+	if (ret == VM_FAULT_SIGBUS)
+		ret = hmm_fault_range(vmf, addr, addr + PAGE_SIZE);
+	return ret;
+}
