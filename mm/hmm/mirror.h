@@ -39,6 +39,7 @@
  * @HMM_MIRROR_NO_DMA: no memory for DMA mappings at the moment
  * @HMM_MIRROR_ABSENT: the CPU page table does not map the page
  * @HMM_MIRROR_WIDEN: a wider walk gives a larger entry
+ * @HMM_MIRROR_MOVE: the page should move to device memory first
  *
  * Positive, as drivers return what errno they like.
  */
@@ -47,6 +48,7 @@ enum hmm_mirror_again {
 	HMM_MIRROR_NO_DMA,
 	HMM_MIRROR_ABSENT,
 	HMM_MIRROR_WIDEN,
+	HMM_MIRROR_MOVE,
 };
 
 /**

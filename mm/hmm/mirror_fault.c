@@ -14,6 +14,8 @@
  * device makes progress where others change the range all the time.
  */
 #include <linux/export.h>
+#include <linux/hmm/migrate.h>
+#include <linux/log2.h>
 #include <linux/memremap.h>
 #include <linux/mmap_lock.h>
 #include <linux/sched/mm.h>
@@ -34,6 +36,7 @@ struct hmm_mirror_walk {
 	unsigned long deadline;
 	unsigned int retries;
 	bool faulted;			/* in by us, and absent again */
+	const struct hmm_mirror_move *move;	/* NULL: not, or done */
 	unsigned long inline_pfns[HMM_MIRROR_INLINE_PFNS];
 };
 
@@ -102,6 +105,14 @@ static void hmm_mirror_set_window(struct hmm_mirror_walk *walk,
 	window->end = window->start + bytes;
 }
 
+/* Is it in RAM?  Looked at while the walk is valid. */
+static bool hmm_mirror_movable(const struct hmm_mirror_window *window)
+{
+	unsigned long hmm_pfn = hmm_mirror_window_pfn(window);
+
+	return !is_zone_device_page(hmm_pfn_to_page(hmm_pfn));
+}
+
 /* Map what was read for one mirror. */
 static inline int hmm_mirror_map_target(struct hmm_mirror_walk *walk,
 					struct hmm_mirror_target *target)
@@ -111,7 +122,9 @@ static inline int hmm_mirror_map_target(struct hmm_mirror_walk *walk,
 
 	mutex_lock(&piece->update_lock);
 	if (!mmu_interval_read_retry(&piece->sub, target->seq))
-		ret = hmm_mirror_map_window(piece, &walk->window);
+		ret = unlikely(walk->move) &&
+		      hmm_mirror_movable(&walk->window) ? HMM_MIRROR_MOVE :
+		      hmm_mirror_map_window(piece, &walk->window);
 	mutex_unlock(&piece->update_lock);
 	return ret;
 }
@@ -189,6 +202,14 @@ static bool hmm_mirror_found(const struct hmm_mirror_window *window)
 	return hmm_mirror_pfn_ok(hmm_mirror_window_pfn(window), window->write);
 }
 
+/* A page that must not be written is shared: only a CPU fault gives us our own. */
+static inline int hmm_mirror_not_found(const struct hmm_mirror_walk *walk)
+{
+	return walk->move &&
+	       !hmm_mirror_pfn_ok(hmm_mirror_window_pfn(&walk->window), false) ?
+	       HMM_MIRROR_MOVE : HMM_MIRROR_ABSENT;
+}
+
 /* Read and map for a single mirror. */
 static int hmm_mirror_try_one(struct hmm_mirror_walk *walk)
 {
@@ -206,7 +227,7 @@ static int hmm_mirror_try_one(struct hmm_mirror_walk *walk)
 	if (ret)
 		return ret;
 	if (!hmm_mirror_found(&walk->window))
-		return HMM_MIRROR_ABSENT;
+		return hmm_mirror_not_found(walk);
 	return hmm_mirror_map_target(walk, target);
 }
 
@@ -227,7 +248,8 @@ static int hmm_mirror_try(struct hmm_mirror_walk *walk)
 		ret = hmm_mirror_read(walk, hmm_mirror_first_pending(walk));
 	if (!ret)
 		ret = hmm_mirror_found(&walk->window) ?
-		      hmm_mirror_map_targets(walk) : HMM_MIRROR_ABSENT;
+		      hmm_mirror_map_targets(walk) :
+		      hmm_mirror_not_found(walk);
 	mmap_read_unlock(walk->mm);
 	return ret;
 }
@@ -337,6 +359,27 @@ static int hmm_mirror_fault_in(struct hmm_mirror_walk *walk)
 	return hmm_mirror_map_targets(walk);
 }
 
+/*
+ * Move the page and what lies around it, holes as well, which need no page in RAM.
+ * Whatever is left is mapped where it is.
+ */
+static int hmm_mirror_move_in(struct hmm_mirror_walk *walk)
+{
+	const struct hmm_mirror_desc *desc = &walk->targets->mirror->desc;
+	const struct hmm_mirror_move *move = walk->move;
+	unsigned long start = ALIGN_DOWN(walk->window.addr, move->size);
+	unsigned long end = min(start + move->size, desc->end);
+	struct hmm_migrate_result result;
+	int err;
+
+	walk->move = NULL;
+	err = hmm_migrate_unasked(move->devmem, walk->mm,
+				  max(start, desc->start), end,
+				  move->evict_timeout_ms, &result);
+	walk->deadline = jiffies + walk->timeout;
+	return err == -EINTR || err == -ESRCH ? err : 0;
+}
+
 /* Do what the result of a try asks for.  Returns 0 if a new try is worth it. */
 static int hmm_mirror_after_try(struct hmm_mirror_walk *walk, int ret)
 {
@@ -348,6 +391,8 @@ static int hmm_mirror_after_try(struct hmm_mirror_walk *walk, int ret)
 		walk->window.may_widen = false;
 		return 0;
 	}
+	if (ret == HMM_MIRROR_MOVE)
+		return hmm_mirror_move_in(walk);
 	if (ret == HMM_MIRROR_ABSENT) {
 		/* The second time others took it away. */
 		if (walk->faulted)
@@ -420,6 +465,7 @@ static inline void hmm_mirror_init_walk(struct hmm_mirror_walk *walk,
 	walk->timeout = first->timeout;
 	walk->retries = 0;
 	walk->faulted = false;
+	walk->move = NULL;
 	walk->window.addr = addr & PAGE_MASK;
 	walk->window.pfns = walk->inline_pfns;
 	walk->window.write = access;
@@ -457,6 +503,39 @@ static inline void hmm_mirror_finish_target(struct hmm_mirror_walk *walk,
 	hmm_mirror_end_walk(walk, target, ret);
 }
 
+static __always_inline int
+hmm_mirror_fault_one(struct hmm_mirror *mirror, unsigned long addr,
+		     unsigned int access, const struct hmm_mirror_move *move)
+{
+	struct hmm_mirror_walk walk __uninitialized;
+	struct hmm_mirror_target target;
+	int ret;
+
+	if (access & ~HMM_MIRROR_WRITE)
+		return -EINVAL;
+	ret = hmm_mirror_enter(&target, mirror);
+	if (ret)
+		return ret;
+	/* The device memory stays as long as the mirror is entered. */
+	if (move && move->devmem->desc.owner != mirror->desc.owner) {
+		hmm_mirror_leave(&target);
+		return -EINVAL;
+	}
+	hmm_mirror_init_walk(&walk, &target, 1, addr, access);
+	walk.move = move;
+	if (!hmm_mirror_start_target(&walk, &target, access)) {
+		hmm_mirror_set_window(&walk, mirror->desc.fault_around);
+		walk.deadline = jiffies + walk.timeout;
+		ret = hmm_mirror_try_one(&walk);
+		if (ret > 0)
+			ret = hmm_mirror_serve(&walk, ret);
+		hmm_mirror_finish_target(&walk, &target, ret);
+		hmm_mirror_free_pfns(&walk);
+	}
+	hmm_mirror_leave(&target);
+	return target.error;
+}
+
 /**
  * hmm_mirror_fault() - resolve a device page fault, start to end
  * @mirror: the mirror
@@ -492,29 +571,38 @@ static inline void hmm_mirror_finish_target(struct hmm_mirror_walk *walk,
 int hmm_mirror_fault(struct hmm_mirror *mirror, unsigned long addr,
 		     unsigned int access)
 {
-	struct hmm_mirror_walk walk __uninitialized;
-	struct hmm_mirror_target target;
-	int ret;
-
-	if (access & ~HMM_MIRROR_WRITE)
-		return -EINVAL;
-	ret = hmm_mirror_enter(&target, mirror);
-	if (ret)
-		return ret;
-	hmm_mirror_init_walk(&walk, &target, 1, addr, access);
-	if (!hmm_mirror_start_target(&walk, &target, access)) {
-		hmm_mirror_set_window(&walk, mirror->desc.fault_around);
-		walk.deadline = jiffies + walk.timeout;
-		ret = hmm_mirror_try_one(&walk);
-		if (ret > 0)
-			ret = hmm_mirror_serve(&walk, ret);
-		hmm_mirror_finish_target(&walk, &target, ret);
-		hmm_mirror_free_pfns(&walk);
-	}
-	hmm_mirror_leave(&target);
-	return target.error;
+	return hmm_mirror_fault_one(mirror, addr, access, NULL);
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_fault);
+
+/**
+ * hmm_mirror_fault_move() - resolve a device page fault in device memory
+ * @mirror: as for hmm_mirror_fault()
+ * @addr: as for hmm_mirror_fault()
+ * @access: as for hmm_mirror_fault()
+ * @move: what to move to which device memory; not NULL
+ *
+ * If the page is not in device memory the range around it moves there first, what
+ * has no memory yet included: it is not faulted in before.  That is a move that
+ * nobody asked for, see hmm_migrate_unasked(): if the policy forbids it, or the
+ * memory cannot move for whatever reason, the page is mapped where it is.  Otherwise
+ * the same as hmm_mirror_fault().
+ *
+ * Context: as hmm_mirror_fault(), and as hmm_migrate_to_device().  The device memory
+ * must stay until the mirror was unregistered, but is not used after that.
+ * Return: as hmm_mirror_fault(), and:
+ * * -EINVAL - also if @move has a wrong size or device memory of another owner
+ */
+int hmm_mirror_fault_move(struct hmm_mirror *mirror, unsigned long addr,
+			  unsigned int access,
+			  const struct hmm_mirror_move *move)
+{
+	if (!is_power_of_2(move->size) || move->size < PAGE_SIZE ||
+	    move->size > PMD_SIZE)
+		return -EINVAL;
+	return hmm_mirror_fault_one(mirror, addr, access, move);
+}
+EXPORT_SYMBOL_GPL(hmm_mirror_fault_move);
 
 /* Serve those that were entered; all are of one process. */
 static void hmm_mirror_fault_targets(struct hmm_mirror_target *targets,

@@ -19,6 +19,7 @@
 #include <linux/xarray.h>
 
 struct device;
+struct hmm_devmem;
 struct hmm_mirror;
 struct hmm_mirror_piece;
 struct mm_struct;
@@ -231,6 +232,19 @@ struct hmm_mirror {
 };
 
 /**
+ * struct hmm_mirror_move - what hmm_mirror_fault_move() moves to device memory
+ * @devmem: where to; of the mirror's owner
+ * @size: how much: the aligned range of so many bytes around the address, a power of
+ *	two from PAGE_SIZE to PMD_SIZE
+ * @evict_timeout_ms: as for hmm_migrate_to_device()
+ */
+struct hmm_mirror_move {
+	struct hmm_devmem *devmem;
+	unsigned long size;
+	unsigned int evict_timeout_ms;
+};
+
+/**
  * struct hmm_mirror_target - one of several mirrors to serve with one walk
  * @mirror: a registered mirror
  * @error: out, 0 or a negative errno as from hmm_mirror_fault()
@@ -272,6 +286,9 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm,
 void hmm_mirror_unregister(struct hmm_mirror *mirror);
 int hmm_mirror_fault(struct hmm_mirror *mirror, unsigned long addr,
 		     unsigned int access);
+int hmm_mirror_fault_move(struct hmm_mirror *mirror, unsigned long addr,
+			  unsigned int access,
+			  const struct hmm_mirror_move *move);
 int hmm_mirror_fault_many(struct hmm_mirror_target *targets, unsigned int nr,
 			  unsigned long addr, unsigned int access);
 int hmm_mirror_fault_exclusive(struct hmm_mirror *mirror, unsigned long start,

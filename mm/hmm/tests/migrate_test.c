@@ -294,6 +294,58 @@ static void migrate_test_policy(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, stats.suppressed);
 }
 
+/* A device fault takes the page and what is around it to the device. */
+static void migrate_test_fault_move(struct kunit *test)
+{
+	struct test_device *another = test_device_create_another(test);
+	struct test_device *device = test->priv;
+	struct hmm_devmem_desc desc = test_devmem_desc(device);
+	struct hmm_mirror_move move = { .size = SZ_64K };
+	const unsigned long sizes[] = { 0, 1, PAGE_SIZE / 2, 3 * PAGE_SIZE,
+					2 * PMD_SIZE, ULONG_MAX };
+	unsigned long addr, i;
+
+	desc.residency_ms = 600000;
+	test_device_add_memory_as(test, device, &desc);
+	test_device_add_memory(test, another);
+	test_device_mirror(test, device);
+	addr = ALIGN(test_mmap(test, 2 * SZ_64K, PROT_READ | PROT_WRITE),
+		     SZ_64K);
+	test_write_word(test, addr + PAGE_SIZE, 5);
+
+	move.devmem = another->devmem;
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			hmm_mirror_fault_move(&device->mirror, addr, 0, &move));
+	move.devmem = device->devmem;
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		move.size = sizes[i];
+		KUNIT_EXPECT_EQ(test, -EINVAL,
+				hmm_mirror_fault_move(&device->mirror, addr, 0,
+						      &move));
+	}
+	move.size = SZ_64K;
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			hmm_mirror_fault_move(&device->mirror, addr,
+					      HMM_MIRROR_EXCLUSIVE, &move));
+	KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
+
+	KUNIT_EXPECT_EQ(test, 0,
+			hmm_mirror_fault_move(&device->mirror, addr, 0, &move));
+	KUNIT_EXPECT_EQ(test, SZ_64K >> PAGE_SHIFT, test_device_used(device));
+	KUNIT_EXPECT_EQ(test, SZ_64K >> PAGE_SHIFT,
+			test_device_count(device, addr, SZ_64K >> PAGE_SHIFT,
+					  HMM_MIRROR_PRIVATE));
+	KUNIT_EXPECT_EQ(test, 5, test_read_word(test, addr + PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, 0, test_read_word(test, addr));
+
+	/* It bounced: this time it is mapped where it is. */
+	KUNIT_EXPECT_EQ(test, 0,
+			hmm_mirror_fault_move(&device->mirror, addr, 0, &move));
+	KUNIT_EXPECT_NE(test, 0, test_device_pfn(device, addr));
+	KUNIT_EXPECT_EQ(test, 0, test_device_count(device, addr, 1,
+						   HMM_MIRROR_PRIVATE));
+}
+
 /* Untouched memory becomes zeroed device memory, whatever was stored there. */
 static void migrate_test_holes(struct kunit *test)
 {
@@ -458,6 +510,7 @@ static struct kunit_case migrate_test_cases[] = {
 	KUNIT_CASE(migrate_test_bounce),
 	KUNIT_CASE(migrate_test_no_bounce),
 	KUNIT_CASE(migrate_test_policy),
+	KUNIT_CASE(migrate_test_fault_move),
 	KUNIT_CASE(migrate_test_holes),
 	KUNIT_CASE(migrate_test_full),
 	KUNIT_CASE(migrate_test_device_errors),
