@@ -133,6 +133,24 @@ static void dmirror_run_served(struct dmirror_run *run)
 	run->stuck_until = jiffies + msecs_to_jiffies(dmirror_fault_timeout_ms);
 }
 
+static int dmirror_fault_page(struct dmirror_ctx *ctx,
+			      const struct dmirror_run *run)
+{
+	/* Not used if the device was removed: that ends the mirror first. */
+	const struct hmm_mirror_move move = {
+		.devmem = READ_ONCE(ctx->dev->devmem),
+		.size = READ_ONCE(ctx->move_size),
+		.evict_timeout_ms = READ_ONCE(ctx->move_room) ?
+				    DMIRROR_ROOM_MS : 0,
+	};
+
+	if (!move.size)
+		return hmm_mirror_fault(&ctx->mirror, run->miss_addr,
+					run->miss_access);
+	return hmm_mirror_fault_move(&ctx->mirror, run->miss_addr,
+				     run->miss_access, &move);
+}
+
 /*
  * The CPU fault in here may take as long as userspace likes (userfaultfd).  The
  * work of another context does not wait for it, nor does a close of the file.
@@ -155,8 +173,7 @@ static void dmirror_fault_serve(struct dmirror_ctx *ctx,
 						 PAGE_ALIGN(run->miss_addr + 1),
 						 &nr);
 	else
-		err = hmm_mirror_fault(&ctx->mirror, run->miss_addr,
-				       run->miss_access);
+		err = dmirror_fault_page(ctx, run);
 	if (err) {
 		run->args.status = dmirror_fault_status(err);
 		run->args.fault_addr = run->miss_addr;

@@ -58,6 +58,8 @@
 
 #define DMIRROR_BINS			256
 #define DMIRROR_COPY_CHUNK		1024
+/* How long to evict memory for other memory, in milliseconds. */
+#define DMIRROR_ROOM_MS			3000
 
 /* Device page table: one range is a leaf table, as large as a CPU PMD. */
 #define DMIRROR_RANGE_ORDER		(PMD_SHIFT - PAGE_SHIFT)
@@ -269,6 +271,8 @@ struct dmirror_fault_worker {
  * @mirrored: @mirror is registered
  * @refs: the file and each run
  * @faults: device page faults
+ * @move_size: bytes to move to the device at a fault, 0: none
+ * @move_room: evict other memory for that
  * @fault_lock: protects @fault_queue and @busy_workers
  * @fault_queue: runs stopped at a page fault
  * @busy_workers: a bit for each of @workers that looks at @fault_queue
@@ -287,6 +291,8 @@ struct dmirror_ctx {
 	bool mirrored;
 	refcount_t refs;
 	atomic64_t faults;
+	unsigned long move_size;
+	bool move_room;
 
 	spinlock_t fault_lock;		/* protects fault_queue, busy_workers */
 	struct list_head fault_queue;

@@ -229,6 +229,25 @@ struct hmm_dmirror_migrate {
 };
 
 /**
+ * struct hmm_dmirror_on_miss - HMM_DMIRROR_ON_MISS, move memory to the device
+ *	when a program misses it
+ * @size: in, how much: the aligned range of so many bytes around the miss, a power
+ *	of two from the page size to 2 MiB; 0: map it where it is, as at first
+ * @flags: in, 0 or HMM_DMIRROR_MIGRATE_MAKE_ROOM, 0 if @size is
+ * @reserved: in, 0
+ *
+ * For this open file, and programs that miss a page from now on.  Memory that
+ * bounces between CPU and device stays in RAM for a while.
+ *
+ * Errors: EOPNOTSUPP the device has no memory.
+ */
+struct hmm_dmirror_on_miss {
+	__u64 size;
+	__u32 flags;
+	__u32 reserved;
+};
+
+/**
  * struct hmm_dmirror_evict - HMM_DMIRROR_EVICT, empty device memory
  * @nr_pages: in, pages to bring back to RAM or to move to @target, of any process; ~0
  *	for all; with HMM_DMIRROR_EVICT_RANGE: pages of device memory to empty
@@ -441,6 +460,9 @@ struct hmm_dmirror_poison {
  * @from_peers: out, pages that this or the other device copied from its memory to
  *	this one
  * @through_ram: out, pages that came from another device's memory by way of RAM
+ * @bounces: out, times that a CPU took memory back from the device soon after it had
+ *	moved there
+ * @suppressed: out, moves that were not made because of that
  *
  * The members from @migrated_in to @bytes_cleared, and from @poisoned on, count for
  * the device, the others for the open file.
@@ -462,6 +484,8 @@ struct hmm_dmirror_stats {
 	__u64 poisoned;
 	__u64 from_peers;
 	__u64 through_ram;
+	__u64 bounces;
+	__u64 suppressed;
 };
 
 /**
@@ -613,5 +637,6 @@ struct hmm_dmirror_buffer {
 #define HMM_DMIRROR_PERF	_IOR(HMM_DMIRROR_IOC_MAGIC, 10, struct hmm_dmirror_perf)
 #define HMM_DMIRROR_POISON	_IOWR(HMM_DMIRROR_IOC_MAGIC, 11, struct hmm_dmirror_poison)
 #define HMM_DMIRROR_BUFFER	_IOWR(HMM_DMIRROR_IOC_MAGIC, 12, struct hmm_dmirror_buffer)
+#define HMM_DMIRROR_ON_MISS	_IOW(HMM_DMIRROR_IOC_MAGIC, 13, struct hmm_dmirror_on_miss)
 
 #endif /* _HMM_DMIRROR_UAPI_H */

@@ -6,6 +6,7 @@
 #include <linux/file.h>
 #include <linux/freezer.h>
 #include <linux/fs.h>
+#include <linux/log2.h>
 #include <linux/overflow.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -16,7 +17,6 @@
 #define DMIRROR_SNAPSHOT_MAX		SZ_1G
 #define DMIRROR_EVICT_MAX_MS		60000
 #define DMIRROR_EVICT_SLICE_MS		1000
-#define DMIRROR_ROOM_MS			3000
 #define DMIRROR_DELAY_MAX_MS		10000
 #define DMIRROR_POISON_MAX		SZ_2M
 
@@ -217,6 +217,24 @@ static long dmirror_ioctl_migrate(struct dmirror_ctx *ctx, void __user *arg)
 	if (copy_to_user(arg, &args, sizeof(args)))
 		return -EFAULT;
 	return ret;
+}
+
+static long dmirror_ioctl_on_miss(struct dmirror_ctx *ctx, void __user *arg)
+{
+	struct hmm_dmirror_on_miss args;
+
+	if (copy_from_user(&args, arg, sizeof(args)))
+		return -EFAULT;
+	if (args.reserved || args.flags & ~HMM_DMIRROR_MIGRATE_MAKE_ROOM ||
+	    (args.size ? !is_power_of_2(args.size) || args.size < PAGE_SIZE ||
+			 args.size > PMD_SIZE : args.flags))
+		return -EINVAL;
+	if (ctx->dev->memory == HMM_DMIRROR_MEMORY_NONE)
+		return -EOPNOTSUPP;
+
+	WRITE_ONCE(ctx->move_room, args.flags);
+	WRITE_ONCE(ctx->move_size, args.size);
+	return 0;
 }
 
 static int dmirror_evict_to(struct dmirror_device *dev,
@@ -475,6 +493,8 @@ static long dmirror_ioctl_stats(struct dmirror_ctx *ctx, void __user *arg)
 		args.poisoned = devmem.poisoned;
 		args.from_peers = devmem.from_peers;
 		args.through_ram = devmem.through_ram;
+		args.bounces = devmem.bounces;
+		args.suppressed = devmem.suppressed;
 		args.bytes_copied = atomic64_read(&dev->copy.bytes_copied);
 		args.bytes_cleared = atomic64_read(&dev->copy.bytes_cleared);
 	}
@@ -649,6 +669,8 @@ static long dmirror_ioctl_dispatch(struct dmirror_ctx *ctx, unsigned int cmd,
 		return dmirror_ioctl_poison(ctx, arg);
 	case HMM_DMIRROR_BUFFER:
 		return dmirror_ioctl_buffer(ctx, arg);
+	case HMM_DMIRROR_ON_MISS:
+		return dmirror_ioctl_on_miss(ctx, arg);
 	default:
 		return -ENOTTY;
 	}

@@ -354,6 +354,16 @@ int dmirror_snapshot(struct dmirror *dev, const void *addr, size_t length,
 	return control(dev, HMM_DMIRROR_SNAPSHOT, &snapshot);
 }
 
+int dmirror_move_on_miss(struct dmirror *dev, size_t size, unsigned int flags)
+{
+	struct hmm_dmirror_on_miss move = {
+		.size = size,
+		.flags = flags,
+	};
+
+	return control(dev, HMM_DMIRROR_ON_MISS, &move);
+}
+
 int dmirror_poison(struct dmirror *dev, const void *addr, size_t length,
 		   uint64_t *offset)
 {

@@ -104,6 +104,12 @@ int dmirror_migrate_between(struct dmirror *dev, struct dmirror *to,
 			    const void *addr, size_t length, unsigned int flags,
 			    struct hmm_dmirror_migrate *result);
 
+/*
+ * Move the aligned range of @size bytes around it to the device when a program misses
+ * a page from now on; 0: do not. @flags: 0 or HMM_DMIRROR_MIGRATE_MAKE_ROOM.
+ */
+int dmirror_move_on_miss(struct dmirror *dev, size_t size, unsigned int flags);
+
 /* Evict as described by @evict, which receives the counts, after a failure too. */
 int dmirror_evict_as(struct dmirror *dev, struct hmm_dmirror_evict *evict);
 
