@@ -60,9 +60,9 @@ static void hmm_evict_count(struct hmm_eviction *e, unsigned long nr,
 			    unsigned long chosen, unsigned long no_dst, int err,
 			    int copy_err, unsigned long moved)
 {
-	unsigned long copied = 0, i;
+	unsigned long nr_dst = hmm_migration_nr_dst(e->m, nr), copied = 0, i;
 
-	for (i = 0; i < nr; i++)
+	for (i = 0; i < nr_dst; i++)
 		copied += hmm_migration_dst_pages(e->m, i);
 	e->round.evicted += moved;
 	if (err == -ENOSPC)
@@ -144,7 +144,7 @@ static bool hmm_evict_reserve_huge(struct hmm_eviction *e, unsigned long index,
 /* One step: the page frames in @m->src, whoever maps them. */
 static int hmm_evict_step(struct hmm_eviction *e, unsigned long nr)
 {
-	unsigned long chosen = 0, no_dst = 0, moved, i;
+	unsigned long chosen = 0, no_dst = 0, nr_dst, moved, i;
 	struct hmm_evict_target *target = e->control.target;
 	struct hmm_migration *m = e->m;
 	int err = 0, copy_err;
@@ -158,7 +158,8 @@ static int hmm_evict_step(struct hmm_eviction *e, unsigned long nr)
 		hmm_evict_target_choose(target, m, nr);
 	else
 		err = hmm_migrate_choose_ram(m, nr, NULL);
-	for (i = 0; i < nr; i++) {
+	nr_dst = hmm_migration_nr_dst(m, nr);
+	for (i = 0; i < nr_dst; i++) {
 		if (m->dst[i]) {
 			chosen += hmm_migration_dst_pages(m, i);
 			no_dst = 0;

@@ -122,6 +122,7 @@ enum hmm_devmem_state {
  * @evicted: see &struct hmm_devmem_stats
  * @failed: see &struct hmm_devmem_stats
  * @cpu_faults: see &struct hmm_devmem_stats
+ * @async: the driver is known to go on after its operation returned
  * @busy_ns: see &struct hmm_devmem_stats
  * @idle_ns: see &struct hmm_devmem_stats
  * @from_peers: see &struct hmm_devmem_stats
@@ -163,6 +164,7 @@ struct hmm_devmem {
 	atomic64_t evicted;
 	atomic64_t failed;
 	atomic64_t cpu_faults;
+	bool async;
 	atomic64_t busy_ns;
 	atomic64_t idle_ns;
 	atomic64_t from_peers;

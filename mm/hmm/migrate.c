@@ -25,13 +25,16 @@ struct hmm_migration *hmm_migration_alloc(unsigned long nr)
 {
 	struct hmm_migration *m;
 
-	m = kvzalloc(sizeof(*m) + nr * (4 * sizeof(*m->src) +
+	/* Each step writes what it reads: only the head is zeroed. */
+	m = kvmalloc(sizeof(*m) + nr * (4 * sizeof(*m->src) +
 					sizeof(*m->reserved) +
 					2 * sizeof(*m->copies)), GFP_KERNEL);
 	if (!m)
 		return NULL;
-	m->max = nr;
-	m->src = (unsigned long *)(m + 1);
+	*m = (struct hmm_migration){
+		.max = nr,
+		.src = (unsigned long *)(m + 1),
+	};
 	m->dst = m->src + 2 * nr;
 	m->copies = (struct hmm_devmem_copy *)(m->dst + 2 * nr);
 	m->clears = m->copies + nr;
@@ -263,10 +266,10 @@ static int hmm_migrate_steps(struct hmm_migrate_walk *walk)
 	return hmm_migrate_end(walk, last, err);
 }
 
-/* Only now is it known that the driver is asynchronous. */
-static void hmm_migrate_add_second(struct hmm_migrate_walk *walk)
+/* Is there more than a step to do, by a driver that is known to be asynchronous? */
+static void hmm_migrate_add_second(struct hmm_migrate_walk *walk, bool async)
 {
-	if (walk->m[0]->async && !walk->m[1] && walk->addr < walk->end)
+	if (async && !walk->m[1] && walk->end - walk->addr > PMD_SIZE)
 		walk->m[1] = hmm_migration_alloc(walk->m[0]->max);
 }
 
@@ -286,9 +289,11 @@ static bool hmm_migrate_suppressed(struct hmm_migrate_walk *walk)
 
 static int hmm_migrate_walk(struct hmm_migrate_walk *walk)
 {
-	u64 before = walk->devmem ? hmm_devmem_clock(walk->devmem) : 0;
+	struct hmm_devmem *devmem = walk->devmem;
+	u64 before = devmem ? hmm_devmem_clock(devmem) : 0;
 	int err = 0;
 
+	hmm_migrate_add_second(walk, devmem && READ_ONCE(devmem->async));
 	for (; walk->addr < walk->end && !err; cond_resched()) {
 		if (fatal_signal_pending(current))
 			return -EINTR;
@@ -301,10 +306,10 @@ static int hmm_migrate_walk(struct hmm_migrate_walk *walk)
 		mmap_read_unlock(walk->mm);
 
 		if (err == -ENOSPC && walk->missing &&
-		    (walk->evict_timeout_ms || walk->devmem->sharing))
-			err = hmm_evict_for_room(walk->devmem, walk->missing,
-						 before, walk->evict_timeout_ms);
-		hmm_migrate_add_second(walk);
+		    (walk->evict_timeout_ms || devmem->sharing))
+			err = hmm_evict_for_room(devmem, walk->missing, before,
+						 walk->evict_timeout_ms);
+		hmm_migrate_add_second(walk, walk->m[0]->async);
 	}
 	return !err && walk->io_error ? -EIO : err;
 }

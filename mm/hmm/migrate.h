@@ -110,7 +110,7 @@ struct hmm_between {
  * @io_error: the device failed somewhere; elsewhere it may not
  * @done_ns: when the device was done with the last job, or 0
  *
- * The caller fills in those up to @result.
+ * The caller fills in those up to @result, and zeroes the others.
  */
 struct hmm_migrate_walk {
 	struct hmm_devmem *devmem;
@@ -153,6 +153,13 @@ static inline unsigned long hmm_migration_dst_pages(const struct hmm_migration *
 	if (!m->dst[i])
 		return 0;
 	return m->dst[i] & MIGRATE_PFN_COMPOUND ? HMM_PMD_PAGES : 1;
+}
+
+/* How many of @nr entries have a destination at most: the first may stand for all. */
+static inline unsigned long hmm_migration_nr_dst(const struct hmm_migration *m,
+						 unsigned long nr)
+{
+	return m->dst[0] & MIGRATE_PFN_COMPOUND ? 1 : nr;
 }
 
 /* Base pages of entry @i that were committed, after migrate_vma_pages(). */

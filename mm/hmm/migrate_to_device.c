@@ -196,6 +196,8 @@ static void hmm_migrate_start_device(struct hmm_devmem *devmem,
 		m->clear_err = hmm_batch_clear(devmem, &m->clear);
 	m->async = (m->nr_copies && hmm_batch_runs(&m->copy, m->copy_err)) ||
 		   (m->nr_clears && hmm_batch_runs(&m->clear, m->clear_err));
+	if (m->async && !READ_ONCE(devmem->async))
+		WRITE_ONCE(devmem->async, true);
 }
 
 /* Wait for that; drop the destinations that failed. */
@@ -235,6 +237,7 @@ void hmm_migrate_book_device(struct hmm_devmem *devmem, struct hmm_migration *m,
 {
 	unsigned long i, last = ULONG_MAX;
 
+	npages = hmm_migration_nr_dst(m, npages);
 	for (i = 0; i < npages; i++) {
 		struct page *dst = migrate_pfn_to_page(m->dst[i]);
 		unsigned long nr = hmm_migration_committed(m, i), index;

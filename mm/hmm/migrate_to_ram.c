@@ -122,6 +122,7 @@ static void hmm_migrate_start_run(struct hmm_migration *m, unsigned long npages)
 	struct hmm_devmem *devmem = NULL;
 
 	m->nr_copies = 0;
+	npages = hmm_migration_nr_dst(m, npages);
 	for (m->first = m->next; m->next < npages; m->next++) {
 		struct page *src = hmm_migration_src(m, m->next);
 		struct hmm_devmem *owner;
@@ -211,6 +212,7 @@ unsigned long hmm_migrate_book_ram(struct hmm_migration *m,
 {
 	unsigned long i, moved = 0;
 
+	npages = hmm_migration_nr_dst(m, npages);
 	for (i = 0; i < npages; i++) {
 		struct page *src = migrate_pfn_to_page(m->src[i]);
 		unsigned long nr = hmm_migration_committed(m, i);

@@ -134,8 +134,8 @@ static int pipeline_test_out(struct kunit *test, unsigned long base,
 }
 
 /*
- * All jobs but the first, with which it is seen that the driver is asynchronous,
- * come before the one before them is done.
+ * Each job comes before the one before it is done.  Not so the second one as long as
+ * nobody has seen that the driver is asynchronous, and on the way back.
  */
 static void pipeline_test_overlap(struct kunit *test)
 {
@@ -159,6 +159,10 @@ static void pipeline_test_overlap(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
 	KUNIT_EXPECT_EQ(test, 2 * TABLES, late.jobs);
 	KUNIT_EXPECT_EQ(test, 2 * (TABLES - 2), late.overlaps);
+
+	KUNIT_EXPECT_EQ(test, 0, pipeline_test_in(test, base, &result));
+	KUNIT_EXPECT_EQ(test, NR, result.moved);
+	KUNIT_EXPECT_EQ(test, 2 * (TABLES - 2) + TABLES - 1, late.overlaps);
 	pipeline_test_verify(test, base, 100);
 }
 

@@ -23,6 +23,7 @@
 #define MOVED		"moved/page"
 
 #define SIZE_64K	(64UL << 10)
+#define COPIED		(64UL << 20)	/* in one call, to a device that copies itself */
 #define MEMORY		(16UL << 20)	/* device memory, and what is moved there */
 
 /* One open file of the module. */
@@ -375,30 +376,30 @@ static int copy_round(const struct row *row, int toolbox, enum kind kind,
 	struct hmm_bench_devmem_run run = {
 		.op = HMM_BENCH_DEVMEM_IN,
 		.flags = kind == KIND_THP ? HMM_BENCH_DEVMEM_COMPOUND : 0,
-		.length = MEMORY,
+		.length = COPIED,
 	};
 	struct memory memory;
 	char *region;
 	int err;
 
-	region = region_new(row, kind, MEMORY);
+	region = region_new(row, kind, COPIED);
 	if (!region)
 		return -1;
 	run.addr = (uintptr_t)region;
-	err = region_populate(row, region, kind, MEMORY);
+	err = region_populate(row, region, kind, COPIED);
 	if (!err)
-		err = memory_open_timed(row, &memory, toolbox, 0, MEMORY, CHUNK,
+		err = memory_open_timed(row, &memory, toolbox, 0, COPIED, CHUNK,
 					copy_ns);
 	if (!err) {
 		err = memory_run(row, &memory, &run);
-		if (!err && run.in != MEMORY / PAGE)
+		if (!err && run.in != COPIED / PAGE)
 			err = fail(row, "%llu of %zu pages moved in",
-				   (unsigned long long)run.in, MEMORY / PAGE);
+				   (unsigned long long)run.in, COPIED / PAGE);
 		if (!err)
-			sample(series, (double)run.ns / (MEMORY / PAGE), 0);
+			sample(series, (double)run.ns / (COPIED / PAGE), 0);
 		memory_close(&memory);
 	}
-	region_free(region, MEMORY);
+	region_free(region, COPIED);
 	return err;
 }
 

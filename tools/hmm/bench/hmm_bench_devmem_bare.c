@@ -151,7 +151,7 @@ static void bench_bare_fill(struct bench_bare *bare, struct bench_slot *slot,
 		nr <<= order;
 		dst = bench_bare_page(bare, frame + i, order);
 		used += nr;
-		for (j = 0; j < nr; j++) {
+		for (j = 0; bare->bd->storage && j < nr; j++) {
 			if (src)
 				bench_copy_in(bare->bd, frame + i + j, src + j);
 			else

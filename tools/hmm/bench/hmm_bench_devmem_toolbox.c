@@ -64,6 +64,12 @@ static void bench_copy_page(struct bench_devmem *bd,
 	}
 }
 
+/* Is there anything to do for each page? */
+static bool bench_works(const struct bench_devmem *bd)
+{
+	return bd->storage || bd->piece_of;
+}
+
 static ktime_t bench_job_time(const struct bench_devmem *bd,
 			      const struct hmm_devmem_batch *batch)
 {
@@ -119,7 +125,7 @@ static int bench_devmem_copy(struct hmm_devmem *devmem,
 	if (bd->copy_ns && batch->direction == DMA_TO_DEVICE)
 		return bench_engine_start(bd, batch);
 
-	for (i = 0; i < batch->nr; i++) {
+	for (i = 0; bench_works(bd) && i < batch->nr; i++) {
 		const struct hmm_devmem_copy *copy = &batch->pages[i];
 
 		for (page = 0; page < 1U << copy->order; page++)
@@ -136,7 +142,7 @@ static int bench_devmem_clear(struct hmm_devmem *devmem,
 	struct bench_devmem *bd = hmm_devmem_private(devmem);
 	unsigned int i, page;
 
-	for (i = 0; i < batch->nr; i++) {
+	for (i = 0; bench_works(bd) && i < batch->nr; i++) {
 		const struct hmm_devmem_copy *copy = &batch->pages[i];
 
 		for (page = 0; page < 1U << copy->order; page++) {

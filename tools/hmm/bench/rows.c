@@ -14,7 +14,7 @@
  *   allocated for each hole and put there; drop: MADV_DONTNEED, which frees them.
  *   Nothing is cleared, not even by the toolbox's driver.
  * - evict: the copy back is in "copying".
- * - copies itself: 16M of pages in one call, to a device that takes as long for the
+ * - copies itself: 64M of pages in one call, to a device that takes as long for the
  *   copy of a page as the CPU for the rest ("without the copy"); the driver by hand
  *   waits for each 2M.  "gain missed" is 0 if it takes no longer than the rest
  *   alone, and 100 if as long as both one after the other.
