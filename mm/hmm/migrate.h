@@ -43,8 +43,10 @@
  * @next: to RAM: entries before are in @copy or done
  *
  * @src and @dst are twice as long as the step: if the page table vanishes while
- * migrate_vma_collect_pmd() splits a folio in it, the core enters the range a
- * second time, after the entries it has.
+ * migrate_vma_collect_pmd() splits a folio in it, a kernel without our patch enters
+ * the whole range after the entries it has.  That happens once: whatever enters a
+ * range without its table ends the walk, and what finds a table again goes on
+ * where it was.
  *
  * A huge folio, or a hole that a huge page fits in, is the whole step: the first
  * entry stands for all, with MIGRATE_PFN_COMPOUND.
