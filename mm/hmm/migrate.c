@@ -51,15 +51,6 @@ void hmm_migration_free(struct hmm_migration *m)
 	kvfree(m);
 }
 
-/* Add up a step; what is neither moved nor filled was left. */
-void hmm_migrate_account(struct hmm_migrate_result *result, unsigned long moved,
-			 unsigned long filled, unsigned long nr)
-{
-	result->moved += moved;
-	result->filled += filled;
-	result->left += nr - moved - filled;
-}
-
 void hmm_batch_init(struct hmm_devmem_batch *batch,
 		    enum dma_data_direction direction,
 		    struct hmm_devmem_copy *pages, unsigned int nr)
@@ -189,13 +180,19 @@ static int hmm_migrate_begin(struct hmm_migrate_walk *walk, struct hmm_migration
 	walk->missing = 0;
 	m->last_done_ns = &walk->done_ns;
 	m->async = false;
+	m->collected = false;
+	m->no_room = 0;
+	m->step = (struct hmm_migrate_result){};
 
 	if (!vma || vma->vm_start > walk->addr || !hmm_migrate_vma_ok(vma)) {
 		if (vma)
 			next = min(next, vma->vm_start > walk->addr ?
 					 vma->vm_start : vma->vm_end);
-		m->collected = false;
 		m->nr = (next - walk->addr) >> PAGE_SHIFT;
+		if (vma && vma->vm_start <= walk->addr)
+			m->step.unsupported = m->nr;
+		else
+			m->step.absent = m->nr;
 	} else {
 		m->args = (struct migrate_vma){
 			.vma = vma,
@@ -204,7 +201,11 @@ static int hmm_migrate_begin(struct hmm_migrate_walk *walk, struct hmm_migration
 				   pmd_addr_end(walk->addr, walk->end)),
 			.pgmap_owner = walk->owner,
 		};
-		if (walk->devmem)
+		if (walk->swap_in)
+			err = hmm_migrate_swap_in(&m->args);
+		if (err)
+			m->nr = 0;
+		else if (walk->devmem)
 			err = hmm_migrate_begin_to_device(walk->devmem,
 							  walk->between, m,
 							  &walk->missing);
@@ -236,7 +237,7 @@ static bool hmm_migrate_goes_on(const struct hmm_migrate_walk *walk,
 				const struct hmm_migration *last)
 {
 	return last->async && walk->m[1] && walk->addr < walk->end &&
-	       !walk->unasked &&
+	       !walk->unasked && !walk->swap_in &&
 	       !mmap_lock_is_contended(walk->mm) &&
 	       !fatal_signal_pending(current);
 }
@@ -281,8 +282,6 @@ static bool hmm_migrate_suppressed(struct hmm_migrate_walk *walk)
 	if (!walk->unasked ||
 	    hmm_history_may_migrate(walk->devmem, walk->mm, walk->addr, next))
 		return false;
-	hmm_migrate_account(walk->result, 0, 0,
-			    (next - walk->addr) >> PAGE_SHIFT);
 	walk->addr = next;
 	return true;
 }
@@ -309,6 +308,8 @@ static int hmm_migrate_walk(struct hmm_migrate_walk *walk)
 		    (walk->evict_timeout_ms || devmem->sharing))
 			err = hmm_evict_for_room(devmem, walk->missing, before,
 						 walk->evict_timeout_ms);
+		if (err)
+			walk->result->no_room += walk->missing;
 		hmm_migrate_add_second(walk, walk->m[0]->async);
 	}
 	return !err && walk->io_error ? -EIO : err;
@@ -321,24 +322,27 @@ static int hmm_migrate_walk(struct hmm_migrate_walk *walk)
 int hmm_migrate_range(struct hmm_migrate_walk *walk)
 {
 	struct hmm_migrate_result *result = walk->result;
-	unsigned long start = walk->addr, end = walk->end;
+	unsigned long start = walk->addr, end = walk->end, nr;
 	int ret;
 
 	memset(result, 0, sizeof(*result));
 	if (start >= end || !PAGE_ALIGNED(start | end))
 		return -EINVAL;
 
-	result->left = (end - start) >> PAGE_SHIFT;
-	walk->m[0] = hmm_migration_alloc(min(result->left, HMM_PMD_PAGES));
+	nr = (end - start) >> PAGE_SHIFT;
+	hmm_migrate_account_rest(result, nr);
+	walk->m[0] = hmm_migration_alloc(min(nr, HMM_PMD_PAGES));
 	if (!walk->m[0])
 		return -ENOMEM;
 	if (!mmget_not_zero(walk->mm)) {
 		hmm_migration_free(walk->m[0]);
 		return -ESRCH;
 	}
-	result->left = 0;
+	/* Sources in device memory are not swapped out. */
+	walk->swap_in = walk->devmem && !walk->between &&
+			get_mm_counter_sum(walk->mm, MM_SWAPENTS);
 	ret = hmm_migrate_walk(walk);
-	hmm_migrate_account(result, 0, 0, (end - walk->addr) >> PAGE_SHIFT);
+	hmm_migrate_account_rest(result, nr);
 	mmput(walk->mm);
 	hmm_migration_free(walk->m[0]);
 	if (walk->m[1])
@@ -357,8 +361,8 @@ int hmm_migrate_range(struct hmm_migrate_walk *walk)
  *	call began is not evicted for it
  * @result: filled, after every error but -EINVAL too
  *
- * Moves anonymous memory that lies in RAM, and fills what has no memory yet with
- * cleared device memory.  Everything else is left: see struct
+ * Moves anonymous memory that lies in RAM or is swapped out, and fills what has no
+ * memory yet with cleared device memory.  Everything else is left: see struct
  * hmm_migrate_result.  Device page tables lose what they map of the range; the
  * next device fault maps it again.  Follows migrate_vma_setup() and
  * drm_pagemap_migrate_to_devmem().

@@ -29,6 +29,8 @@
  * @nr_clears: entries in @clears
  * @args: what the core was asked, in a step of a range
  * @nr: base pages that the step accounts for
+ * @step: what became of them, as far as it is known
+ * @no_room: base pages behind them that have no room, whoever is evicted
  * @collected: the core has collected; there is something to finish
  * @devmem: whose driver works for the step, entered with @idx; NULL if none does
  * @idx: for hmm_devmem_leave()
@@ -64,6 +66,8 @@ struct hmm_migration {
 	unsigned int nr_clears;
 	struct migrate_vma args;
 	unsigned long nr;
+	struct hmm_migrate_result step;
+	unsigned long no_room;
 	bool collected;
 	struct hmm_devmem *devmem;
 	int idx;
@@ -107,6 +111,7 @@ struct hmm_between {
  * @evict_timeout_ms: as for hmm_migrate_to_device()
  * @unasked: to @devmem, as for hmm_migrate_unasked()
  * @result: what became of the pages before @addr, but for a step under way
+ * @swap_in: the process may have pages swapped out, which are to be brought in
  * @m: working memory; the second only if there is something to do meanwhile
  * @missing: base pages that the last step had no room for
  * @io_error: the device failed somewhere; elsewhere it may not
@@ -124,6 +129,7 @@ struct hmm_migrate_walk {
 	unsigned int evict_timeout_ms;
 	bool unasked;
 	struct hmm_migrate_result *result;
+	bool swap_in;
 	struct hmm_migration *m[2];
 	unsigned long missing;
 	bool io_error;
@@ -164,6 +170,18 @@ static inline unsigned long hmm_migration_nr_dst(const struct hmm_migration *m,
 	return m->dst[0] & MIGRATE_PFN_COMPOUND ? 1 : nr;
 }
 
+/* Base pages of all destinations. */
+static inline unsigned long
+hmm_migration_nr_chosen(const struct hmm_migration *m, unsigned long npages)
+{
+	unsigned long i, nr = 0;
+
+	npages = hmm_migration_nr_dst(m, npages);
+	for (i = 0; i < npages; i++)
+		nr += hmm_migration_dst_pages(m, i);
+	return nr;
+}
+
 /* Base pages of entry @i that were committed, after migrate_vma_pages(). */
 static inline unsigned long hmm_migration_committed(const struct hmm_migration *m,
 						    unsigned long i)
@@ -175,8 +193,6 @@ struct hmm_migration *hmm_migration_alloc(unsigned long nr);
 void hmm_migration_free(struct hmm_migration *m);
 int hmm_migrate_collect(struct hmm_migration *m, struct migrate_vma *args);
 void hmm_migrate_drop_dst(struct hmm_migration *m, unsigned long i);
-void hmm_migrate_account(struct hmm_migrate_result *result, unsigned long moved,
-			 unsigned long filled, unsigned long nr);
 void hmm_batch_init(struct hmm_devmem_batch *batch,
 		    enum dma_data_direction direction,
 		    struct hmm_devmem_copy *pages, unsigned int nr);
@@ -195,9 +211,22 @@ static inline bool hmm_batch_runs(struct hmm_devmem_batch *batch, int err)
 	return !err && !completion_done(&batch->done);
 }
 
+/* migrate_left.c */
+void hmm_migrate_account(struct hmm_migrate_result *result,
+			 struct hmm_migrate_result *step, unsigned long nr);
+void hmm_migrate_account_rest(struct hmm_migrate_result *result,
+			      unsigned long nr);
+void hmm_migrate_count_device(struct hmm_devmem *devmem, struct hmm_migration *m,
+			      unsigned long nr);
+void hmm_migrate_count_ram(struct hmm_migration *m, bool no_ram);
+void hmm_migrate_count_failed(struct hmm_migration *m, unsigned long chosen,
+			      int err);
+int hmm_migrate_swap_in(const struct migrate_vma *args);
+
 /* migrate_to_device.c */
-void hmm_migrate_drop_poisoned(struct hmm_devmem *devmem,
-			       struct hmm_migration *m, unsigned long npages);
+unsigned long hmm_migrate_drop_poisoned(struct hmm_devmem *devmem,
+					struct hmm_migration *m,
+					unsigned long npages);
 void hmm_migrate_set_dst(struct hmm_migration *m, unsigned long i,
 			 struct page *dst, unsigned int order);
 void hmm_migrate_book_device(struct hmm_devmem *devmem, struct hmm_migration *m,

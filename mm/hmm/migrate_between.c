@@ -247,7 +247,7 @@ int hmm_migrate_between(struct hmm_devmem *from, struct hmm_devmem *to,
 	*result = (struct hmm_migrate_result){};
 	if (from == to || start >= end || !PAGE_ALIGNED(start | end))
 		return -EINVAL;
-	result->left = (end - start) >> PAGE_SHIFT;
+	hmm_migrate_account_rest(result, (end - start) >> PAGE_SHIFT);
 	walk.between = hmm_between_alloc(from, to, result->left);
 	if (!walk.between)
 		return -ENOMEM;

@@ -165,21 +165,30 @@ static unsigned long hmm_migrate_choose_device(struct hmm_devmem *devmem,
 	return hmm_migrate_choose_small(m, args->npages, nr_reserved, missing);
 }
 
-/* Destinations that were poisoned since they were taken: the sources stay. */
-void hmm_migrate_drop_poisoned(struct hmm_devmem *devmem,
-			       struct hmm_migration *m, unsigned long npages)
+/*
+ * Destinations that were poisoned since they were taken: the sources stay.  Returns
+ * how many base pages.
+ */
+unsigned long hmm_migrate_drop_poisoned(struct hmm_devmem *devmem,
+					struct hmm_migration *m,
+					unsigned long npages)
 {
-	unsigned long i;
+	unsigned long i, nr, dropped = 0;
 
 	/* Pairs with the test_and_set_bit() in hmm_poison_mark(). */
 	smp_mb();
 	if (likely(!atomic_long_read(&devmem->nr_poisoned)))
-		return;
-	for (i = 0; i < npages; i++)
-		if (m->dst[i] &&
+		return 0;
+	for (i = 0; i < npages; i++) {
+		nr = hmm_migration_dst_pages(m, i);
+		if (nr &&
 		    hmm_poison_hits(page_to_pfn(migrate_pfn_to_page(m->dst[i])),
-				    hmm_migration_dst_pages(m, i)))
+				    nr)) {
 			hmm_migrate_drop_dst(m, i);
+			dropped += nr;
+		}
+	}
+	return dropped;
 }
 
 /* Start to copy and to clear, both at the same time. */
@@ -200,12 +209,12 @@ static void hmm_migrate_start_device(struct hmm_devmem *devmem,
 		WRITE_ONCE(devmem->async, true);
 }
 
-/* Wait for that; drop the destinations that failed. */
+/* Wait for that; drop the destinations that failed, and count them. */
 static int hmm_migrate_wait_device(struct hmm_devmem *devmem,
 				   struct hmm_migration *m, unsigned long npages)
 {
-	int copy_err = 0, clear_err = 0;
-	unsigned long i, failed = 0;
+	unsigned long i, nr, failed = 0;
+	int copy_err = 0, clear_err = 0, err;
 
 	if (m->nr_copies)
 		copy_err = hmm_batch_wait(devmem, &m->copy, m->copy_err,
@@ -214,16 +223,20 @@ static int hmm_migrate_wait_device(struct hmm_devmem *devmem,
 		clear_err = hmm_batch_wait(devmem, &m->clear, m->clear_err,
 					   m->last_done_ns);
 
-	hmm_migrate_drop_poisoned(devmem, m, npages);
-	if (!copy_err && !clear_err)
-		return 0;
-
-	for (i = 0; i < npages; i++) {
-		if (m->dst[i] &&
-		    (hmm_migration_src(m, i) ? copy_err : clear_err)) {
-			failed += hmm_migration_dst_pages(m, i);
-			hmm_migrate_drop_dst(m, i);
-		}
+	m->step.failed += hmm_migrate_drop_poisoned(devmem, m, npages);
+	for (i = 0; i < npages && (copy_err || clear_err); i++) {
+		nr = hmm_migration_dst_pages(m, i);
+		if (!nr)
+			continue;
+		err = hmm_migration_src(m, i) ? copy_err : clear_err;
+		if (!err)
+			continue;
+		hmm_migrate_drop_dst(m, i);
+		failed += nr;
+		if (err == -ENOMEM)
+			m->step.no_room += nr;
+		else
+			m->step.failed += nr;
 	}
 	if (copy_err == -EIO || clear_err == -EIO)
 		atomic64_add(failed, &devmem->failed);
@@ -261,6 +274,15 @@ void hmm_migrate_book_device(struct hmm_devmem *devmem, struct hmm_migration *m,
 	if (last != ULONG_MAX)
 		hmm_devmem_touch_index(devmem, last);
 	atomic64_add(*moved + *filled, &devmem->migrated_in);
+}
+
+static void hmm_migrate_fill_between(struct hmm_migration *m)
+{
+	unsigned long npages = m->args.npages;
+	unsigned long chosen = hmm_migration_nr_chosen(m, npages);
+
+	m->copy_err = hmm_between_fill(m->between, m, npages);
+	hmm_migrate_count_failed(m, chosen, m->copy_err);
 }
 
 /* Until hmm_migrate_leave_device() pages can arrive; -ENODEV or -EAGAIN if not. */
@@ -311,6 +333,7 @@ int hmm_migrate_begin_to_device(struct hmm_devmem *devmem,
 	*missing = 0;
 	m->between = between;
 	m->nr = 0;
+	m->no_room = 0;
 	m->collected = false;
 	m->nr_copies = 0;
 	m->nr_clears = 0;
@@ -326,6 +349,7 @@ int hmm_migrate_begin_to_device(struct hmm_devmem *devmem,
 		args->flags |= MIGRATE_VMA_SELECT_COMPOUND;
 	if (hmm_migrate_collect(m, args)) {
 		/* A VMA that the core does not migrate: left. */
+		m->step.unsupported = m->nr;
 		hmm_migrate_leave_device(devmem, m);
 		return 0;
 	}
@@ -335,18 +359,21 @@ int hmm_migrate_begin_to_device(struct hmm_devmem *devmem,
 	if (between)
 		hmm_between_select(between, m, args);
 	settled = hmm_migrate_choose_device(devmem, m, args, &no_more, missing);
-	if (between)
-		m->copy_err = hmm_between_fill(between, m, args->npages);
-	else
-		hmm_migrate_start_device(devmem, m);
-
 	if (*missing) {
 		ret = no_more ? no_more : -ENOSPC;
 		m->nr = settled;
 	}
+	hmm_migrate_count_device(devmem, m, m->nr);
+	if (between)
+		hmm_migrate_fill_between(m);
+	else
+		hmm_migrate_start_device(devmem, m);
+
 	/* What others have would not help. */
-	if (no_more)
+	if (no_more) {
+		m->no_room = *missing;
 		*missing = 0;
+	}
 	return ret;
 }
 
@@ -354,7 +381,7 @@ int hmm_migrate_begin_to_device(struct hmm_devmem *devmem,
 int hmm_migrate_end_to_device(struct hmm_migration *m,
 			      struct hmm_migrate_result *result)
 {
-	unsigned long moved = 0, filled = 0;
+	struct hmm_migrate_result *step = &m->step;
 	int ret = 0;
 
 	if (m->collected) {
@@ -365,14 +392,15 @@ int hmm_migrate_end_to_device(struct hmm_migration *m,
 		migrate_vma_pages(&m->args);
 		if (m->between)
 			hmm_migrate_book_ram(m, m->args.npages);
-		hmm_migrate_book_device(devmem, m, m->args.npages, &moved,
-					&filled);
+		hmm_migrate_book_device(devmem, m, m->args.npages, &step->moved,
+					&step->filled);
 		migrate_vma_finalize(&m->args);
-		if (moved + filled)
+		if (step->moved + step->filled)
 			hmm_history_moved(devmem, m->args.vma->vm_mm,
 					  m->args.start);
 		hmm_migrate_leave_device(devmem, m);
 	}
-	hmm_migrate_account(result, moved, filled, m->nr);
+	hmm_migrate_account(result, step, m->nr);
+	result->no_room += m->no_room;
 	return ret;
 }

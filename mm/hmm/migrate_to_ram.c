@@ -247,10 +247,13 @@ int hmm_migrate_begin_to_ram(struct hmm_migration *m)
 		args->flags |= MIGRATE_VMA_SELECT_COMPOUND;
 	m->nr_copies = 0;
 	m->collected = !hmm_migrate_collect(m, args);
-	if (!m->collected)
+	if (!m->collected) {
+		m->step.unsupported = m->nr;
 		return 0;
+	}
 
 	ret = hmm_migrate_choose_ram(m, args->npages, args);
+	hmm_migrate_count_ram(m, ret);
 	hmm_migrate_start_ram(m, args->npages);
 	return ret;
 }
@@ -259,15 +262,17 @@ int hmm_migrate_begin_to_ram(struct hmm_migration *m)
 int hmm_migrate_end_to_ram(struct hmm_migration *m,
 			   struct hmm_migrate_result *result)
 {
-	unsigned long moved = 0;
+	unsigned long npages = m->args.npages, chosen;
 	int ret = 0;
 
 	if (m->collected) {
-		ret = hmm_migrate_wait_ram(m, m->args.npages);
+		chosen = hmm_migration_nr_chosen(m, npages);
+		ret = hmm_migrate_wait_ram(m, npages);
+		hmm_migrate_count_failed(m, chosen, ret);
 		migrate_vma_pages(&m->args);
-		moved = hmm_migrate_book_ram(m, m->args.npages);
+		m->step.moved = hmm_migrate_book_ram(m, npages);
 		migrate_vma_finalize(&m->args);
 	}
-	hmm_migrate_account(result, moved, 0, m->nr);
+	hmm_migrate_account(result, &m->step, m->nr);
 	return ret;
 }

@@ -202,7 +202,17 @@ enum hmm_dmirror_target {
  * @flags: in, HMM_DMIRROR_MIGRATE_*
  * @moved: out, pages whose content was moved
  * @filled: out, pages that were empty and are now zeroed device memory
- * @left: out, all other pages of the range
+ * @left: out, all other pages of the range, the sum of the following
+ * @already: out, they are in this device's memory, or for TO_RAM in RAM, already
+ * @elsewhere: out, they are in another device's memory
+ * @absent: out, nothing is mapped there, or it was lost to a memory error; for
+ *	TO_RAM also pages that are empty or swapped out
+ * @unsupported: out, file-backed, shared or hugetlbfs memory, special mappings
+ * @merged: out, KSM has merged them
+ * @busy: out, somebody holds them or they are on the move
+ * @no_room: out, there was no room for them
+ * @failed: out, the device failed to copy or to clear them, or they are poisoned
+ * @untried: out, the migration ended before it came to them
  * @another: in, with HMM_DMIRROR_TO_ANOTHER: an open file of the other HMM dummy
  *	device, of the same process; otherwise 0
  * @reserved: in, 0
@@ -224,6 +234,15 @@ struct hmm_dmirror_migrate {
 	__u64 moved;
 	__u64 filled;
 	__u64 left;
+	__u64 already;
+	__u64 elsewhere;
+	__u64 absent;
+	__u64 unsupported;
+	__u64 merged;
+	__u64 busy;
+	__u64 no_room;
+	__u64 failed;
+	__u64 untried;
 	__s32 another;
 	__u32 reserved;
 };

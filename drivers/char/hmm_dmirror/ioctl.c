@@ -199,6 +199,7 @@ static long dmirror_ioctl_migrate(struct dmirror_ctx *ctx, void __user *arg)
 		return -EINVAL;
 	ms = args.flags ? DMIRROR_ROOM_MS : 0;
 	result.left = args.length >> PAGE_SHIFT;
+	result.untried = result.left;
 	end = args.addr + args.length;
 
 	if (dev->memory == HMM_DMIRROR_MEMORY_NONE)
@@ -214,6 +215,15 @@ static long dmirror_ioctl_migrate(struct dmirror_ctx *ctx, void __user *arg)
 	args.moved = result.moved;
 	args.filled = result.filled;
 	args.left = result.left;
+	args.already = result.already;
+	args.elsewhere = result.elsewhere;
+	args.absent = result.absent;
+	args.unsupported = result.unsupported;
+	args.merged = result.merged;
+	args.busy = result.busy;
+	args.no_room = result.no_room;
+	args.failed = result.failed;
+	args.untried = result.untried;
 	if (copy_to_user(arg, &args, sizeof(args)))
 		return -EFAULT;
 	return ret;

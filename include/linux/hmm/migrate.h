@@ -12,15 +12,36 @@ struct mm_struct;
  * struct hmm_migrate_result - what became of each base page of a range
  * @moved: pages whose content now lies in the destination
  * @filled: pages that had no memory yet and got cleared device memory
- * @left: all other pages: already there or elsewhere, without a mapping,
- *	file-backed, pinned, busy, or not reached because of the error returned
+ * @left: all other pages, the sum of the following
+ * @already: pages that lie in the destination already; on the way to RAM: in RAM
+ * @elsewhere: pages in the memory of another device, or for RAM of another owner;
+ *	from device to device also pages in RAM
+ * @absent: addresses without a mapping, guard pages, what was lost to memory
+ *	errors; but on the way from RAM also what has no memory yet or is swapped out
+ * @unsupported: file-backed, shared and hugetlbfs memory, and special mappings
+ * @merged: pages merged by KSM
+ * @busy: pages that somebody holds: pinned, locked, under writeback, on the move,
+ *	in exclusive use by a device, or in the hands of userfaultfd
+ * @no_room: pages for which device memory, a cgroup or RAM had no room
+ * @failed: pages that the device failed to copy or to clear, or that are poisoned
+ * @untried: pages not reached because of the error returned, or left by the policy
  *
- * The three add up to the length of the range in base pages.
+ * @moved, @filled and @left add up to the length of the range in base pages.  Each
+ * page is counted once, as what it was when the walk came by.
  */
 struct hmm_migrate_result {
 	unsigned long moved;
 	unsigned long filled;
 	unsigned long left;
+	unsigned long already;
+	unsigned long elsewhere;
+	unsigned long absent;
+	unsigned long unsupported;
+	unsigned long merged;
+	unsigned long busy;
+	unsigned long no_room;
+	unsigned long failed;
+	unsigned long untried;
 };
 
 int hmm_migrate_to_device(struct hmm_devmem *devmem, struct mm_struct *mm,

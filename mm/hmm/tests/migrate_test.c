@@ -54,6 +54,10 @@ static void migrate_test_expect(struct kunit *test,
 	KUNIT_EXPECT_EQ(test, result->moved, moved);
 	KUNIT_EXPECT_EQ(test, result->filled, filled);
 	KUNIT_EXPECT_EQ(test, result->left, left);
+	KUNIT_EXPECT_EQ(test, result->left,
+			result->already + result->elsewhere + result->absent +
+			result->unsupported + result->merged + result->busy +
+			result->no_room + result->failed + result->untried);
 }
 
 static void migrate_test_args(struct kunit *test)
@@ -104,6 +108,7 @@ static void migrate_test_there_and_back(struct kunit *test)
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
 					      addr + LENGTH, 0, &result));
 	migrate_test_expect(test, &result, 0, 0, NR);
+	KUNIT_EXPECT_EQ(test, NR, result.already);
 	KUNIT_EXPECT_EQ(test, NR, test_device_used(device));
 
 	KUNIT_EXPECT_EQ(test, 0,
@@ -382,6 +387,7 @@ static void migrate_test_full(struct kunit *test)
 					      addr + (fits + NR) * PAGE_SIZE, 0,
 					      &result));
 	migrate_test_expect(test, &result, fits, 0, NR);
+	KUNIT_EXPECT_EQ(test, NR, result.no_room);
 	KUNIT_EXPECT_EQ(test, fits, test_device_used(device));
 	migrate_test_verify(test, addr, fits + NR, 300);
 }
@@ -410,6 +416,7 @@ static void migrate_test_device_errors(struct kunit *test)
 			hmm_migrate_to_device(device->devmem, current->mm, hole,
 					      hole + PAGE_SIZE, 0, &result));
 	migrate_test_expect(test, &result, 0, 0, 1);
+	KUNIT_EXPECT_EQ(test, 1, result.failed);
 	KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
 
 	KUNIT_ASSERT_EQ(test, 0,
@@ -420,6 +427,7 @@ static void migrate_test_device_errors(struct kunit *test)
 			hmm_migrate_to_ram(current->mm, device, addr,
 					   addr + LENGTH, &result));
 	migrate_test_expect(test, &result, 0, 0, NR);
+	KUNIT_EXPECT_EQ(test, NR, result.failed);
 	KUNIT_EXPECT_EQ(test, NR, test_device_used(device));
 	migrate_test_verify(test, addr, NR, 400);
 }
