@@ -8,6 +8,8 @@
 #include <linux/mm.h>
 #include <linux/slab.h>
 
+#include <trace/events/hmm.h>
+
 #include "lifecycle.h"
 #include "migrate.h"
 
@@ -49,13 +51,18 @@ static vm_fault_t hmm_fault_step(struct hmm_migration *m, struct vm_fault *vmf,
 		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
 		.fault_page = vmf->page,
 	};
+	const struct hmm_devmem *devmem =
+		hmm_devmem_from_folio(page_folio(vmf->page));
+	unsigned long moved;
 	vm_fault_t ret = 0;
 	bool copied;
+	u64 began;
 	int err;
 
+	m->cause = HMM_MIGRATE_CPU_FAULT;
 	if (m->huge)
 		args.flags |= MIGRATE_VMA_SELECT_COMPOUND;
-	if (hmm_migrate_collect(m, &args))
+	if (hmm_migrate_collect(m, &args, devmem))
 		return VM_FAULT_SIGBUS;
 	if (hmm_migration_huge(m))
 		i = 0;
@@ -67,9 +74,11 @@ static vm_fault_t hmm_fault_step(struct hmm_migration *m, struct vm_fault *vmf,
 	if (copied && !m->dst[i])
 		ret = err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
 
+	began = hmm_trace_begin(hmm_migrate_commit);
 	migrate_vma_pages(&args);
-	hmm_migrate_book_ram(m, args.npages);
+	moved = hmm_migrate_book_ram(m, args.npages);
 	migrate_vma_finalize(&args);
+	hmm_migrate_trace_commit(m, NULL, args.npages, moved, began);
 	return ret;
 }
 
@@ -131,12 +140,7 @@ static vm_fault_t hmm_fault_huge(struct vm_fault *vmf)
 	return ret;
 }
 
-/*
- * A CPU access to a private page, in whatever process maps it: the page says
- * which devmem it is in, the fault says which VMA.  The core holds the lock of the
- * page's folio and a reference to it.
- */
-vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf)
+static vm_fault_t hmm_fault_serve(struct vm_fault *vmf)
 {
 	struct folio *folio = page_folio(vmf->page);
 	struct hmm_devmem *devmem = hmm_devmem_from_folio(folio);
@@ -162,5 +166,21 @@ vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf)
 	/* A neighbour may be the one that cannot be copied. */
 	if (ret == VM_FAULT_SIGBUS)
 		ret = hmm_fault_range(vmf, addr, addr + PAGE_SIZE);
+	return ret;
+}
+
+/*
+ * A CPU access to a private page, in whatever process maps it: the page says
+ * which devmem it is in, the fault says which VMA.  The core holds the lock of the
+ * page's folio and a reference to it.
+ */
+vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf)
+{
+	u64 began = hmm_trace_begin(hmm_cpu_fault);
+	/* The memory may be gone with its last page. */
+	int id = hmm_devmem_from_folio(page_folio(vmf->page))->id;
+	vm_fault_t ret = hmm_fault_serve(vmf);
+
+	trace_hmm_cpu_fault(id, vmf->address, (__force unsigned int)ret, began);
 	return ret;
 }

@@ -12,6 +12,8 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
+#include <trace/events/hmm.h>
+
 #include "evict.h"
 
 /* For the limit of a cgroup; whoever sets it tries again. */
@@ -26,6 +28,7 @@
  * @cursor: how far this round has come
  * @result: what the caller gets; what stayed is that of the round before
  * @round: this round's
+ * @round_began: for a trace event
  */
 struct hmm_eviction {
 	struct hmm_devmem *devmem;
@@ -35,6 +38,7 @@ struct hmm_eviction {
 	struct hmm_lru_cursor cursor;
 	struct hmm_devmem_evict_result *result;
 	struct hmm_devmem_evict_result round;
+	u64 round_began;
 };
 
 /* @again: not all of it was tried, begin with it the next time. */
@@ -53,6 +57,7 @@ static void hmm_evict_begin_round(struct hmm_eviction *e)
 	e->cursor = (struct hmm_lru_cursor){
 		.before = min(e->control.before, hmm_devmem_clock(e->devmem)) };
 	e->round = (struct hmm_devmem_evict_result){};
+	e->round_began = hmm_trace_begin(hmm_evict_round);
 }
 
 /* Tell why pages of a step stayed; @chosen of them had a destination. */
@@ -141,6 +146,23 @@ static bool hmm_evict_reserve_huge(struct hmm_eviction *e, unsigned long index,
 	return huge;
 }
 
+/* Fill the @chosen destinations in the target. */
+static int hmm_evict_fill_target(struct hmm_eviction *e, unsigned long nr,
+				 unsigned long chosen)
+{
+	u64 began = hmm_trace_begin(hmm_migrate_copy);
+	unsigned long copied;
+	int err;
+
+	err = hmm_between_fill(e->control.target->between, e->m, nr);
+	if (trace_hmm_migrate_copy_enabled()) {
+		copied = hmm_migration_nr_chosen(e->m, nr);
+		hmm_migrate_trace_copy(e->m, e->devmem, 0, nr, copied,
+				       chosen - copied, began);
+	}
+	return err;
+}
+
 /* One step: the page frames in @m->src, whoever maps them. */
 static int hmm_evict_step(struct hmm_eviction *e, unsigned long nr)
 {
@@ -148,11 +170,15 @@ static int hmm_evict_step(struct hmm_eviction *e, unsigned long nr)
 	struct hmm_evict_target *target = e->control.target;
 	struct hmm_migration *m = e->m;
 	int err = 0, copy_err;
+	u64 began;
 
 	memset(m->dst, 0, nr * sizeof(*m->dst));
 	if (target && !hmm_evict_target_take(target, nr, &e->round, &err))
 		return err;
+	m->cause = HMM_MIGRATE_EVICT;
+	began = hmm_trace_begin(hmm_migrate_collect);
 	migrate_device_pfns(m->src, nr);
+	hmm_migrate_trace_collect(m, e->devmem, nr, began);
 
 	if (target)
 		hmm_evict_target_choose(target, m, nr);
@@ -168,16 +194,19 @@ static int hmm_evict_step(struct hmm_eviction *e, unsigned long nr)
 		}
 	}
 	if (target)
-		copy_err = hmm_between_fill(target->between, m, nr);
+		copy_err = hmm_evict_fill_target(e, nr, chosen);
 	else
 		copy_err = hmm_migrate_fill_ram(m, nr);
 
+	began = hmm_trace_begin(hmm_migrate_commit);
 	migrate_device_pages(m->src, m->dst, nr);
 	moved = hmm_migrate_book_ram(m, nr);
 	if (target)
 		hmm_evict_target_book(target, m, nr);
 	hmm_evict_count(e, nr, chosen, no_dst, err, copy_err, moved);
 	migrate_device_finalize(m->src, m->dst, nr);
+	hmm_migrate_trace_commit(m, target ? target->devmem : NULL, nr, moved,
+				 began);
 	if (target)
 		hmm_evict_target_release(target);
 	if (m->huge) {
@@ -370,6 +399,10 @@ static void hmm_evict_end_round(struct hmm_eviction *e)
 {
 	unsigned long evicted = e->result->evicted + e->round.evicted;
 
+	trace_hmm_evict_round(e->devmem->id,
+			      e->control.target ?
+			      (int)e->control.target->devmem->id : -1,
+			      &e->round, e->round_began);
 	*e->result = e->round;
 	e->result->evicted = evicted;
 }

@@ -19,6 +19,8 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
+#include <trace/events/hmm.h>
+
 #include "migrate.h"
 
 struct hmm_migration *hmm_migration_alloc(unsigned long nr)
@@ -122,21 +124,78 @@ int hmm_batch_wait(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch,
 	return hmm_batch_error(batch->status);
 }
 
+/* The address of entry @i in trace events: eviction has none. */
+static unsigned long hmm_migrate_trace_addr(const struct hmm_migration *m,
+					    unsigned long i)
+{
+	return m->start ? m->start + (i << PAGE_SHIFT) : 0;
+}
+
+/* Tell what was collected for a step; @devmem: NULL if that is not known yet. */
+void hmm_migrate_trace_collect(const struct hmm_migration *m,
+			       const struct hmm_devmem *devmem,
+			       unsigned long npages, u64 began)
+{
+	unsigned long i, nr = 0;
+
+	if (!trace_hmm_migrate_collect_enabled())
+		return;
+	for (i = 0; i < npages; i++)
+		if (m->src[i] & MIGRATE_PFN_MIGRATE)
+			nr += m->src[i] & MIGRATE_PFN_COMPOUND ?
+			      HMM_PMD_PAGES : 1;
+	trace_hmm_migrate_collect(m->cause, devmem ? devmem->id : -1,
+				  hmm_migrate_trace_addr(m, 0),
+				  hmm_migrate_trace_addr(m, npages), nr,
+				  npages - nr, began);
+}
+
+/* Tell of the jobs for the entries [@first, @end) of a step. */
+void hmm_migrate_trace_copy(const struct hmm_migration *m,
+			    const struct hmm_devmem *devmem, unsigned long first,
+			    unsigned long end, unsigned long pages,
+			    unsigned long dropped, u64 began)
+{
+	trace_hmm_migrate_copy(m->cause, devmem->id,
+			       hmm_migrate_trace_addr(m, first),
+			       hmm_migrate_trace_addr(m, end), pages, dropped,
+			       began);
+}
+
+/* Tell what was @committed of the step's destinations; @devmem: NULL for RAM. */
+void hmm_migrate_trace_commit(const struct hmm_migration *m,
+			      const struct hmm_devmem *devmem,
+			      unsigned long npages, unsigned long committed,
+			      u64 began)
+{
+	if (!trace_hmm_migrate_commit_enabled())
+		return;
+	trace_hmm_migrate_commit(m->cause, devmem ? devmem->id : -1,
+				 hmm_migrate_trace_addr(m, 0),
+				 hmm_migrate_trace_addr(m, npages), committed,
+				 hmm_migration_nr_chosen(m, npages) - committed,
+				 began);
+}
+
 /*
  * migrate_vma_setup() on at most one page table.  Entries past the step are the
  * core's second go at a range that lost its page table (see struct
  * hmm_migration); they hold no page and are dropped.  A huge entry that the second
  * go begins with stands for other addresses than its place says: it stays.
+ * @devmem: for trace events, may be NULL.
  */
-int hmm_migrate_collect(struct hmm_migration *m, struct migrate_vma *args)
+int hmm_migrate_collect(struct hmm_migration *m, struct migrate_vma *args,
+			const struct hmm_devmem *devmem)
 {
 	unsigned long i, nr = (args->end - args->start) >> PAGE_SHIFT;
+	u64 began = hmm_trace_begin(hmm_migrate_collect);
 	int ret;
 
 	args->src = m->src;
 	args->dst = m->dst;
 	m->nr_copies = 0;
 	m->nr_clears = 0;
+	m->start = args->start;
 
 	ret = migrate_vma_setup(args);
 	if (ret)
@@ -149,6 +208,7 @@ int hmm_migrate_collect(struct hmm_migration *m, struct migrate_vma *args)
 		m->src[i] = 0;
 	args->npages = min(args->npages, nr);
 	args->end = args->start + (args->npages << PAGE_SHIFT);
+	hmm_migrate_trace_collect(m, devmem, args->npages, began);
 	return 0;
 }
 
@@ -183,6 +243,9 @@ static int hmm_migrate_begin(struct hmm_migrate_walk *walk, struct hmm_migration
 	m->collected = false;
 	m->no_room = 0;
 	m->step = (struct hmm_migrate_result){};
+	m->cause = walk->between ? HMM_MIGRATE_BETWEEN :
+		   walk->devmem ? HMM_MIGRATE_TO_DEVICE : HMM_MIGRATE_TO_RAM;
+	m->began = hmm_trace_begin(hmm_migrate_finish);
 
 	if (!vma || vma->vm_start > walk->addr || !hmm_migrate_vma_ok(vma)) {
 		if (vma)
@@ -220,12 +283,19 @@ static int hmm_migrate_begin(struct hmm_migrate_walk *walk, struct hmm_migration
 static int hmm_migrate_end(struct hmm_migrate_walk *walk,
 			   struct hmm_migration *m, int err)
 {
+	bool collected = m->collected;
 	int end_err;
 
 	if (walk->devmem)
 		end_err = hmm_migrate_end_to_device(m, walk->result);
 	else
 		end_err = hmm_migrate_end_to_ram(m, walk->result);
+	if (collected)
+		trace_hmm_migrate_finish(m->cause,
+					 walk->devmem ? (int)walk->devmem->id : -1,
+					 m->start,
+					 m->start + (m->nr << PAGE_SHIFT),
+					 &m->step, end_err ?: err, m->began);
 	if (end_err != -EIO)
 		return end_err ? end_err : err;
 	walk->io_error = true;

@@ -8,12 +8,25 @@
 #include <linux/dma-direction.h>
 #include <linux/huge_mm.h>
 #include <linux/hmm/migrate.h>
+#include <linux/ktime.h>
 #include <linux/migrate.h>
 
 #include "internal.h"
 
 /* One try at a huge page, with some compaction: there is always a way without. */
 #define HMM_GFP_HUGE	(GFP_TRANSHUGE | __GFP_NORETRY | __GFP_NOWARN)
+
+/* The argument @began of a trace event: the clock is read only if it is on. */
+#define hmm_trace_begin(event)	(trace_##event##_enabled() ? ktime_get_ns() : 0)
+
+/* Who migrates; trace events show it, include/trace/events/hmm.h. */
+enum hmm_migrate_cause {
+	HMM_MIGRATE_TO_DEVICE,
+	HMM_MIGRATE_TO_RAM,
+	HMM_MIGRATE_CPU_FAULT,
+	HMM_MIGRATE_EVICT,
+	HMM_MIGRATE_BETWEEN,
+};
 
 /**
  * struct hmm_migration - working memory for one migration step
@@ -27,6 +40,9 @@
  * @clears: what to clear
  * @nr_copies: entries in @copies
  * @nr_clears: entries in @clears
+ * @cause: &enum hmm_migrate_cause
+ * @start: address of the first page of the step, 0 for an eviction
+ * @began: when the step began, for a trace event
  * @args: what the core was asked, in a step of a range
  * @nr: base pages that the step accounts for
  * @step: what became of them, as far as it is known
@@ -64,6 +80,9 @@ struct hmm_migration {
 	struct hmm_devmem_copy *clears;
 	unsigned int nr_copies;
 	unsigned int nr_clears;
+	enum hmm_migrate_cause cause;
+	unsigned long start;
+	u64 began;
 	struct migrate_vma args;
 	unsigned long nr;
 	struct hmm_migrate_result step;
@@ -191,7 +210,19 @@ static inline unsigned long hmm_migration_committed(const struct hmm_migration *
 
 struct hmm_migration *hmm_migration_alloc(unsigned long nr);
 void hmm_migration_free(struct hmm_migration *m);
-int hmm_migrate_collect(struct hmm_migration *m, struct migrate_vma *args);
+int hmm_migrate_collect(struct hmm_migration *m, struct migrate_vma *args,
+			const struct hmm_devmem *devmem);
+void hmm_migrate_trace_collect(const struct hmm_migration *m,
+			       const struct hmm_devmem *devmem,
+			       unsigned long npages, u64 began);
+void hmm_migrate_trace_copy(const struct hmm_migration *m,
+			    const struct hmm_devmem *devmem, unsigned long first,
+			    unsigned long end, unsigned long pages,
+			    unsigned long dropped, u64 began);
+void hmm_migrate_trace_commit(const struct hmm_migration *m,
+			      const struct hmm_devmem *devmem,
+			      unsigned long npages, unsigned long committed,
+			      u64 began);
 void hmm_migrate_drop_dst(struct hmm_migration *m, unsigned long i);
 void hmm_batch_init(struct hmm_devmem_batch *batch,
 		    enum dma_data_direction direction,

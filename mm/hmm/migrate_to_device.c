@@ -7,6 +7,8 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 
+#include <trace/events/hmm.h>
+
 #include "lifecycle.h"
 #include "migrate.h"
 
@@ -240,6 +242,10 @@ static int hmm_migrate_wait_device(struct hmm_devmem *devmem,
 	}
 	if (copy_err == -EIO || clear_err == -EIO)
 		atomic64_add(failed, &devmem->failed);
+	if (trace_hmm_migrate_copy_enabled())
+		hmm_migrate_trace_copy(m, devmem, 0, npages,
+				       hmm_migration_nr_chosen(m, npages),
+				       failed, m->copy.started_ns);
 	return copy_err ? copy_err : clear_err;
 }
 
@@ -280,9 +286,16 @@ static void hmm_migrate_fill_between(struct hmm_migration *m)
 {
 	unsigned long npages = m->args.npages;
 	unsigned long chosen = hmm_migration_nr_chosen(m, npages);
+	u64 began = hmm_trace_begin(hmm_migrate_copy);
 
 	m->copy_err = hmm_between_fill(m->between, m, npages);
 	hmm_migrate_count_failed(m, chosen, m->copy_err);
+	if (trace_hmm_migrate_copy_enabled()) {
+		unsigned long copied = hmm_migration_nr_chosen(m, npages);
+
+		hmm_migrate_trace_copy(m, m->between->from, 0, npages, copied,
+				       chosen - copied, began);
+	}
 }
 
 /* Until hmm_migrate_leave_device() pages can arrive; -ENODEV or -EAGAIN if not. */
@@ -347,7 +360,7 @@ int hmm_migrate_begin_to_device(struct hmm_devmem *devmem,
 				MIGRATE_VMA_SELECT_SYSTEM;
 	if (hmm_devmem_huge_ok(devmem))
 		args->flags |= MIGRATE_VMA_SELECT_COMPOUND;
-	if (hmm_migrate_collect(m, args)) {
+	if (hmm_migrate_collect(m, args, devmem)) {
 		/* A VMA that the core does not migrate: left. */
 		m->step.unsupported = m->nr;
 		hmm_migrate_leave_device(devmem, m);
@@ -383,18 +396,22 @@ int hmm_migrate_end_to_device(struct hmm_migration *m,
 {
 	struct hmm_migrate_result *step = &m->step;
 	int ret = 0;
+	u64 began;
 
 	if (m->collected) {
 		struct hmm_devmem *devmem = m->devmem;
 
 		ret = m->between ? m->copy_err :
 		      hmm_migrate_wait_device(devmem, m, m->args.npages);
+		began = hmm_trace_begin(hmm_migrate_commit);
 		migrate_vma_pages(&m->args);
 		if (m->between)
 			hmm_migrate_book_ram(m, m->args.npages);
 		hmm_migrate_book_device(devmem, m, m->args.npages, &step->moved,
 					&step->filled);
 		migrate_vma_finalize(&m->args);
+		hmm_migrate_trace_commit(m, devmem, m->args.npages,
+					 step->moved + step->filled, began);
 		if (step->moved + step->filled)
 			hmm_history_moved(devmem, m->args.vma->vm_mm,
 					  m->args.start);

@@ -9,6 +9,8 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 
+#include <trace/events/hmm.h>
+
 #include "lifecycle.h"
 #include "migrate.h"
 
@@ -156,7 +158,7 @@ static void hmm_migrate_start_run(struct hmm_migration *m, unsigned long npages)
 static int hmm_migrate_wait_run(struct hmm_migration *m)
 {
 	struct hmm_devmem *devmem = m->devmem;
-	unsigned long i, nr = 0;
+	unsigned long i, nr = 0, pages;
 	int err = m->copy_err;
 
 	if (devmem)
@@ -170,6 +172,9 @@ static int hmm_migrate_wait_run(struct hmm_migration *m)
 	if (devmem) {
 		if (err == -EIO)
 			atomic64_add(nr, &devmem->failed);
+		pages = m->copies->order ? HMM_PMD_PAGES : m->nr_copies;
+		hmm_migrate_trace_copy(m, devmem, m->first, m->next, pages - nr,
+				       nr, m->copy.started_ns);
 		hmm_devmem_leave(devmem, m->idx);
 		m->devmem = NULL;
 	}
@@ -246,7 +251,7 @@ int hmm_migrate_begin_to_ram(struct hmm_migration *m)
 	if (HMM_HUGE_DEVICE_FOLIOS)
 		args->flags |= MIGRATE_VMA_SELECT_COMPOUND;
 	m->nr_copies = 0;
-	m->collected = !hmm_migrate_collect(m, args);
+	m->collected = !hmm_migrate_collect(m, args, NULL);
 	if (!m->collected) {
 		m->step.unsupported = m->nr;
 		return 0;
@@ -264,14 +269,17 @@ int hmm_migrate_end_to_ram(struct hmm_migration *m,
 {
 	unsigned long npages = m->args.npages, chosen;
 	int ret = 0;
+	u64 began;
 
 	if (m->collected) {
 		chosen = hmm_migration_nr_chosen(m, npages);
 		ret = hmm_migrate_wait_ram(m, npages);
 		hmm_migrate_count_failed(m, chosen, ret);
+		began = hmm_trace_begin(hmm_migrate_commit);
 		migrate_vma_pages(&m->args);
 		m->step.moved = hmm_migrate_book_ram(m, npages);
 		migrate_vma_finalize(&m->args);
+		hmm_migrate_trace_commit(m, NULL, npages, m->step.moved, began);
 	}
 	hmm_migrate_account(result, &m->step, m->nr);
 	return ret;
