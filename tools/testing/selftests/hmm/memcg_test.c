@@ -145,6 +145,105 @@ TEST_F(memcg, swaps)
 		  read_control(self->group.path, "memory.peak", NULL));
 }
 
+/* Pages that move from memory to memory belong to the same group all the time. */
+FIXTURE(charge)
+{
+	struct dmirror dev;
+	struct group group;
+};
+
+FIXTURE_VARIANT(charge)
+{
+	enum hmm_dmirror_memory memory;
+};
+
+FIXTURE_VARIANT_ADD(charge, private)
+{
+	.memory = PRIVATE,
+};
+
+FIXTURE_VARIANT_ADD(charge, cdm)
+{
+	.memory = CDM,
+};
+
+FIXTURE_SETUP(charge)
+{
+	OPEN_OR_SKIP(return, &self->dev, variant->memory, 0);
+	if (open_group(&self->group, "memory"))
+		SKIP(return, "there is no memory controller");
+}
+
+FIXTURE_TEARDOWN(charge)
+{
+	dmirror_close(&self->dev);
+	close_group(&self->group);
+}
+
+#define CHARGE		(4 * MIB)
+/* The kernel counts in batches. */
+#define CHARGE_SLACK	((long)MIB)
+
+static bool charge_is(struct _test_data_charge *self, long current, long anon)
+{
+	current -= read_control(self->group.path, "memory.current", NULL);
+	anon -= read_control(self->group.path, "memory.stat", "anon ");
+	return labs(current) < CHARGE_SLACK && labs(anon) < CHARGE_SLACK;
+}
+
+static int move_in_group(struct _test_data_charge *self)
+{
+	size_t nr = CHARGE / page_size(), i;
+	struct hmm_dmirror_migrate result;
+	char *area = map_pages(nr);
+	long current, anon;
+	struct dmirror own;
+	uint64_t evicted;
+
+	if (write_control(self->group.path, "cgroup.procs", "0"))
+		return 10;
+	if (!area || dmirror_open(&own, self->dev.number))
+		return 11;
+	fill(area, CHARGE, 1);
+	current = read_control(self->group.path, "memory.current", NULL);
+	anon = read_control(self->group.path, "memory.stat", "anon ");
+	if (current < (long)CHARGE || anon < (long)CHARGE - CHARGE_SLACK)
+		return 12;
+	for (i = 0; i < 8; i++) {
+		if (migrate(&own, area, CHARGE, HMM_DMIRROR_TO_DEVICE,
+			    &result) || result.moved != nr)
+			return 13;
+		if (!charge_is(self, current, anon))
+			return 14;
+		/* Evicted, or asked for. */
+		if (i % 2 ? dmirror_evict(&own, ~0ull, &evicted) :
+			    migrate(&own, area, CHARGE, HMM_DMIRROR_TO_RAM,
+				    &result))
+			return 15;
+		if (!charge_is(self, current, anon))
+			return 16;
+	}
+	if (differences(area, CHARGE, 1))
+		return 17;
+	if (migrate(&own, area, CHARGE, HMM_DMIRROR_TO_DEVICE, &result))
+		return 18;
+	munmap(area, CHARGE);
+	if (!charge_is(self, current - CHARGE, anon - CHARGE))
+		return 19;
+	dmirror_close(&own);
+	return 0;
+}
+
+TEST_F(charge, moves)
+{
+	pid_t child = fork();
+
+	ASSERT_LE(0, child);
+	if (!child)
+		_exit(move_in_group(self));
+	EXPECT_EQ(0, child_status(child));
+}
+
 FIXTURE(dmem)
 {
 	struct dmirror dev;
