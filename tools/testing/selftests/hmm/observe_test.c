@@ -10,6 +10,7 @@
 
 #define DEBUGFS		"/sys/kernel/debug"
 #define MIRRORS		DEBUGFS "/hmm/mirrors"
+#define DEVMEMS		DEBUGFS "/hmm/devmems"
 #define TRACEFS		"/sys/kernel/tracing"
 #define OLD_TRACEFS	DEBUGFS "/tracing"
 #define INSTANCE	"hmm_observe_test"
@@ -299,6 +300,26 @@ FIXTURE(trace)
 	char dir[64];
 };
 
+FIXTURE_VARIANT(trace)
+{
+	enum hmm_dmirror_memory memory;
+};
+
+FIXTURE_VARIANT_ADD(trace, none)
+{
+	.memory = NONE,
+};
+
+FIXTURE_VARIANT_ADD(trace, private)
+{
+	.memory = PRIVATE,
+};
+
+FIXTURE_VARIANT_ADD(trace, cdm)
+{
+	.memory = CDM,
+};
+
 FIXTURE_SETUP(trace)
 {
 	const char *tracefs = TRACEFS;
@@ -325,7 +346,7 @@ FIXTURE_SETUP(trace)
 	self->length = PAGES * self->page;
 	self->data = map_aligned(PAGES);
 	ASSERT_NE(NULL, self->data);
-	OPEN_OR_SKIP(return, &self->dev, NONE, 0);
+	OPEN_OR_SKIP(return, &self->dev, variant->memory, 0);
 	self->id = last_mirror();
 	ASSERT_LE(0, self->id);
 
@@ -507,6 +528,134 @@ TEST_F(trace, two_mirrors)
 	EXPECT_EQ(0, seen.ends);
 	EXPECT_EQ(0, seen.maps);
 	EXPECT_EQ(0, seen.invalidations);
+}
+
+/* The number of the memory of device @number in hmm/devmems, or -ENOENT. */
+static long devmem_id(unsigned int number)
+{
+	FILE *file = fopen(DEVMEMS, "r");
+	char line[512], name[32], wanted[32];
+	long id = -ENOENT, at;
+
+	snprintf(wanted, sizeof(wanted), "hmm_dmirror%u", number);
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%ld %31s ", &at, name) == 2 &&
+		    !strcmp(name, wanted))
+			id = at;
+	if (file)
+		fclose(file);
+	return id;
+}
+
+/* Is that field of an event absent, or as it should be for the data or for none? */
+static bool is_range(struct _test_data_trace *self, const char *line)
+{
+	long long start = (uintptr_t)self->data;
+
+	if (strstr(line, " cause=evict "))
+		return !field(line, "start") && !field(line, "end");
+	return !strstr(line, " cause=") ||
+	       (field(line, "start") == start &&
+		field(line, "end") == start + (long long)self->length);
+}
+
+/*
+ * Add up field @name, or if it is NULL the events themselves, of all events @event
+ * with @text in them.  All of them have to be about the data and to have lasted.
+ * -errno if the trace cannot be read, -ERANGE if an event is wrong.
+ */
+static long sum(struct _test_data_trace *self, const char *event,
+		const char *text, const char *name)
+{
+	char path[128], line[512];
+	long total = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/trace", self->dir);
+	file = fopen(path, "r");
+	if (!file)
+		return -errno;
+	while (fgets(line, sizeof(line), file)) {
+		if (!is_event(line, event) || !strstr(line, text))
+			continue;
+		if (!is_range(self, line) || field(line, "ns") <= 0)
+			total = -ERANGE;
+		if (total >= 0)
+			total += name ? field(line, name) : 1;
+	}
+	fclose(file);
+	return total;
+}
+
+/* What came through the stages of a migration, and what did not. */
+#define EXPECT_STAGES(text, n_events, n_pages, n_failed, n_refused) do { \
+	EXPECT_EQ(n_events, sum(self, "hmm_migrate_collect", text, NULL)); \
+	EXPECT_EQ((n_pages) + (n_failed), \
+		  sum(self, "hmm_migrate_collect", text, "pages")); \
+	EXPECT_EQ(n_refused, \
+		  sum(self, "hmm_migrate_collect", text, "dropped")); \
+	EXPECT_EQ(n_pages, sum(self, "hmm_migrate_copy", text, "pages")); \
+	EXPECT_EQ(n_failed, sum(self, "hmm_migrate_copy", text, "dropped")); \
+	EXPECT_EQ(n_events, sum(self, "hmm_migrate_commit", text, NULL)); \
+	EXPECT_EQ(n_pages, sum(self, "hmm_migrate_commit", text, "pages")); \
+	EXPECT_EQ(0, sum(self, "hmm_migrate_commit", text, "dropped")); \
+} while (0)
+
+/* Each step to the device, by a CPU fault, to RAM and by eviction, in its stages. */
+TEST_F(trace, migration)
+{
+	bool private = variant->memory == PRIVATE;
+	struct hmm_dmirror_migrate result;
+	char in[32], out[32];
+	uint64_t evicted;
+	long id;
+
+	if (variant->memory == NONE)
+		return;
+	id = devmem_id(self->dev.number);
+	ASSERT_LE(0, id);
+	snprintf(in, sizeof(in), " devmem=%ld ", id);
+	snprintf(out, sizeof(out), "=evict devmem=%ld ", id);
+#define MIGRATE(target) \
+	migrate(&self->dev, self->data, self->length, target, &result)
+
+	ASSERT_EQ(0, trace_events(self, true));
+	ASSERT_EQ(0, dmirror_inject(&self->dev, HMM_DMIRROR_INJECT_COPY_ERROR,
+				    0, 1, 0));
+	EXPECT_EQ(-EIO, MIGRATE(HMM_DMIRROR_TO_DEVICE));
+	ASSERT_EQ(0, MIGRATE(HMM_DMIRROR_TO_DEVICE));
+	/* Private memory comes back for the CPU, in one fault. */
+	EXPECT_EQ(0, differences(self->data, self->length, 1));
+	ASSERT_EQ(0, MIGRATE(HMM_DMIRROR_TO_DEVICE));
+	ASSERT_EQ(0, MIGRATE(HMM_DMIRROR_TO_RAM));
+	ASSERT_EQ(0, MIGRATE(HMM_DMIRROR_TO_DEVICE));
+	ASSERT_EQ(0, dmirror_evict(&self->dev, ~0ull, &evicted));
+	EXPECT_EQ(PAGES, evicted);
+	ASSERT_EQ(0, trace_events(self, false));
+
+	EXPECT_STAGES("=to_device ", 4, private ? 3 * PAGES : 2 * PAGES, PAGES,
+		      private ? 0 : PAGES);
+	EXPECT_EQ(4, sum(self, "hmm_migrate_finish", in, NULL));
+	EXPECT_EQ(private ? 3 * PAGES : 2 * PAGES,
+		  sum(self, "hmm_migrate_finish", in, "moved"));
+	EXPECT_EQ(PAGES, sum(self, "hmm_migrate_finish", in, "failed"));
+	EXPECT_EQ(private ? 0 : PAGES,
+		  sum(self, "hmm_migrate_finish", in, "already"));
+	EXPECT_EQ(-EIO, sum(self, "hmm_migrate_finish", in, "ret"));
+	EXPECT_EQ(0, sum(self, "hmm_migrate_finish", in, "busy"));
+
+	EXPECT_EQ(private, sum(self, "hmm_cpu_fault", in, NULL));
+	EXPECT_EQ(0, sum(self, "hmm_cpu_fault", in, "ret"));
+	EXPECT_STAGES("=cpu_fault ", private, private ? PAGES : 0, 0, 0);
+
+	EXPECT_STAGES("=to_ram ", 1, PAGES, 0, 0);
+	EXPECT_EQ(PAGES, sum(self, "hmm_migrate_finish", "=to_ram ", "moved"));
+
+	EXPECT_STAGES("=evict ", 1, PAGES, 0, 0);
+	EXPECT_EQ(PAGES, sum(self, "hmm_migrate_copy", out, "pages"));
+	EXPECT_EQ(PAGES, sum(self, "hmm_evict_round", in, "evicted"));
+	EXPECT_EQ(0, sum(self, "hmm_evict_round", in, "busy"));
+#undef MIGRATE
 }
 
 TEST_HARNESS_MAIN
