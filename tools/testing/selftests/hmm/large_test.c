@@ -398,23 +398,60 @@ TEST_F(large, fork)
 }
 
 /* Half of the device memory is free, but nowhere 2M in a row. */
+#define FRAGMENT_DEVICE() do { \
+	size_t __size = self->dev.info.memory_size, __i; \
+	char *__small = map_pages(__size / self->page); \
+	ASSERT_NE(NULL, __small); \
+	ASSERT_EQ(0, TO_DEVICE(__small, __size)); \
+	EXPECT_EQ(__size / self->page, self->result.filled); \
+	for (__i = 0; __i < __size; __i += HUGE) \
+		ASSERT_EQ(0, madvise(__small + __i, HUGE / 2, MADV_DONTNEED)); \
+	EXPECT_MEMORY(__size / 2, 0); \
+} while (0)
+
 TEST_F(large, device_fragmented)
 {
-	size_t size = self->dev.info.memory_size, i;
-	char *small = map_pages(size / self->page);
-
-	ASSERT_NE(NULL, small);
-	ASSERT_EQ(0, TO_DEVICE(small, size));
-	EXPECT_EQ(size / self->page, self->result.filled);
-	for (i = 0; i < size; i += HUGE)
-		ASSERT_EQ(0, madvise(small + i, HUGE / 2, MADV_DONTNEED));
-	EXPECT_MEMORY(size / 2, 0);
-
+	FRAGMENT_DEVICE();
 	ASSERT_EQ(0, TO_DEVICE(self->data, LENGTH));
 	EXPECT_EQ(AREAS * HUGE_PAGES, self->result.moved);
-	EXPECT_MEMORY(size / 2 + LENGTH, 0);
+	EXPECT_MEMORY(self->dev.info.memory_size / 2 + LENGTH, 0);
 	EXPECT_TRUE(device_reads(&self->dev, self->data, LENGTH, 1));
 	EXPECT_EQ(0, differences(self->data, LENGTH, 1));
+}
+
+/* So a huge page is split that two processes map as one. */
+TEST_F(large, device_fragmented_fork)
+{
+	int to_child[2], to_parent[2];
+	char byte = 0;
+	pid_t child;
+
+	ASSERT_EQ(0, pipe(to_child));
+	ASSERT_EQ(0, pipe(to_parent));
+	FRAGMENT_DEVICE();
+	child = fork();
+	ASSERT_GE(child, 0);
+	if (!child) {
+		if (read(to_child[0], &byte, 1) != 1 ||
+		    differences(self->data, LENGTH, 1))
+			_exit(1);
+		fill(self->data, LENGTH, 2);
+		if (write(to_parent[1], "", 1) != 1 ||
+		    read(to_child[0], &byte, 1) != 1)
+			_exit(2);
+		_exit(differences(self->data, LENGTH, 2) ? 3 : 0);
+	}
+	EXPECT_TRUE(is_huge(self->data));
+	EXPECT_EQ(0, TO_DEVICE(self->data, LENGTH));
+	EXPECT_EQ(AREAS * HUGE_PAGES, self->result.moved);
+	EXPECT_TRUE(device_reads(&self->dev, self->data, LENGTH, 1));
+	ASSERT_EQ(1, write(to_child[1], "", 1));
+	EXPECT_EQ(1, read(to_parent[0], &byte, 1));
+	EXPECT_EQ(0, differences(self->data, LENGTH, 1));
+	fill(self->data, LENGTH, 3);
+	ASSERT_EQ(1, write(to_child[1], "", 1));
+	EXPECT_EQ(0, child_status(child));
+	EXPECT_EQ(0, differences(self->data, LENGTH, 3));
 }
 
 /* A huge page that does not fit stays whole, or pushes others out. */

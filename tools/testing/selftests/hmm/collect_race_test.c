@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What migration collects while other threads and other CPUs are at the same memory:
+ * the walk survives a page table that goes away, pages that a CPU has just made move
+ * like all others, and a page table is flushed once.
+ *
+ * HMM_RACE_MS: how long each race takes, 1000 without it
+ */
+#define _GNU_SOURCE
+#include <sched.h>
+
+#include "memory.h"
+
+#define THP		"/sys/kernel/mm/transparent_hugepage/"
+#define THP_64K		THP "hugepages-64kB/enabled"
+#define THP_2M		THP "hugepages-2048kB/enabled"
+
+/*
+ * The first page table is dropped as a whole.  What the test has of the second one is
+ * dropped in parts, and the rest is kept.
+ */
+#define PARTS		(256 * KIB)
+#define PART		32
+#define KEPT		(256 * KIB)
+#define LENGTH		(HUGE + PARTS + KEPT)
+/* Words from one that is looked at to the next, where things are dropped. */
+#define STRIDE		64
+/* Less than a CPU gathers before it puts pages on a list. */
+#define FRESH		5
+/* Each page on its own would take 512. */
+#define FLUSHES		32
+
+FIXTURE(collect)
+{
+	struct dmirror dev;
+	struct hmm_dmirror_migrate result;
+	char *data;
+	size_t page;
+	char old_64k[16], old_2m[16];	/* settings to restore */
+	bool mthp;
+	cpu_set_t allowed;	/* to the test */
+
+	pthread_barrier_t start, end;	/* of the time in which things are dropped */
+	unsigned int within_us;		/* how long that is */
+	bool stop;
+};
+
+FIXTURE_VARIANT(collect)
+{
+	enum hmm_dmirror_memory memory;
+};
+
+FIXTURE_VARIANT_ADD(collect, private)
+{
+	.memory = PRIVATE,
+};
+
+FIXTURE_VARIANT_ADD(collect, cdm)
+{
+	.memory = CDM,
+};
+
+FIXTURE_SETUP(collect)
+{
+	OPEN_OR_SKIP(return, &self->dev, variant->memory, 0);
+	self->page = page_size();
+	ASSERT_EQ(0, sched_getaffinity(0, sizeof(self->allowed),
+				       &self->allowed));
+	/* Folios of 64 KiB, which migration splits. */
+	self->mthp = set_control(THP_64K, "always", self->old_64k,
+				 sizeof(self->old_64k)) &&
+		     set_control(THP_2M, "never", self->old_2m,
+				 sizeof(self->old_2m));
+	self->data = reserve(LENGTH);
+	ASSERT_NE(NULL, self->data);
+	ASSERT_EQ(self->data, mmap(self->data, LENGTH, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+				   0));
+}
+
+FIXTURE_TEARDOWN(collect)
+{
+	if (self->mthp) {
+		set_control(THP_64K, self->old_64k, NULL, 0);
+		set_control(THP_2M, self->old_2m, NULL, 0);
+	}
+	dmirror_close(&self->dev);
+}
+
+static void drop_once(struct _test_data_collect *self, char *start, size_t length,
+		      unsigned int *seed)
+{
+	pthread_barrier_wait(&self->start);
+	if (!self->stop) {
+		usleep(rand_r(seed) % self->within_us);
+		madvise(start, length, MADV_DONTNEED);
+		pthread_barrier_wait(&self->end);
+	}
+}
+
+static void *drop_table(void *arg)
+{
+	struct _test_data_collect *self = arg;
+	unsigned int seed = 1;
+
+	while (!self->stop)
+		drop_once(self, self->data, HUGE, &seed);
+	return NULL;
+}
+
+static void *drop_parts(void *arg)
+{
+	struct _test_data_collect *self = arg;
+	size_t nr = PARTS / self->page, first;
+	unsigned int seed = 2;
+
+	while (!self->stop) {
+		first = rand_r(&seed) % (nr - PART);
+		drop_once(self, self->data + HUGE + first * self->page,
+			  (1 + rand_r(&seed) % PART) * self->page, &seed);
+	}
+	return NULL;
+}
+
+static void fill_some(char *start, size_t length, uint64_t seed)
+{
+	uint64_t *words = (uint64_t *)start;
+	size_t i;
+
+	for (i = 0; i < length / sizeof(*words); i += STRIDE)
+		words[i] = pattern(seed, i);
+}
+
+/* Pages that have neither what fill_some() wrote nor nothing at all. */
+static size_t wrong_pages(const char *start, size_t length, uint64_t seed,
+			  size_t *dropped)
+{
+	size_t nr = page_size() / sizeof(uint64_t), first, i, wrong = 0;
+	const uint64_t *words = (const uint64_t *)start;
+	bool empty, right;
+
+	for (first = 0; first < length / sizeof(*words); first += nr) {
+		empty = !words[first];
+		right = true;
+		for (i = first; right && i < first + nr; i += STRIDE)
+			right = words[i] == (empty ? 0 : pattern(seed, i));
+		wrong += !right;
+		*dropped += empty;
+	}
+	return wrong;
+}
+
+/*
+ * Migration splits a folio and finds no page table when it goes on: what it has
+ * collected up to there counts once, and there is nothing behind.
+ */
+TEST_F(collect, while_dropped)
+{
+	uint64_t end = now_us() + race_ms() * 1000ull, begin, sum, moved = 0;
+	char *kept = self->data + HUGE + PARTS;
+	size_t dropped = 0;
+	pthread_t table, parts;
+	unsigned int round;
+
+	self->within_us = 10000;
+	ASSERT_EQ(0, pthread_barrier_init(&self->start, NULL, 3));
+	ASSERT_EQ(0, pthread_barrier_init(&self->end, NULL, 3));
+	ASSERT_EQ(0, pthread_create(&table, NULL, drop_table, self));
+	ASSERT_EQ(0, pthread_create(&parts, NULL, drop_parts, self));
+	for (round = 1; now_us() < end || round <= 3; round++) {
+		/* New folios. */
+		ASSERT_EQ(0, madvise(self->data, LENGTH, MADV_DONTNEED));
+		fill_some(self->data, LENGTH - KEPT, round);
+		fill(kept, KEPT, round);
+
+		pthread_barrier_wait(&self->start);
+		begin = now_us();
+		EXPECT_EQ(0, migrate(&self->dev, self->data, LENGTH,
+				     HMM_DMIRROR_TO_DEVICE, &self->result));
+		self->within_us = now_us() - begin + 1;
+		pthread_barrier_wait(&self->end);
+
+		EXPECT_EQ(LENGTH / self->page, self->result.moved +
+			  self->result.filled + self->result.left);
+		moved += self->result.moved;
+		EXPECT_EQ(0, wrong_pages(self->data, LENGTH - KEPT, round,
+					 &dropped));
+		EXPECT_EQ(0, dmirror_sum(&self->dev, kept, KEPT, &sum));
+		EXPECT_EQ(pattern_sum(KEPT, round), sum);
+		EXPECT_EQ(0, differences(kept, KEPT, round));
+	}
+	self->stop = true;
+	pthread_barrier_wait(&self->start);
+	ASSERT_EQ(0, pthread_join(table, NULL));
+	ASSERT_EQ(0, pthread_join(parts, NULL));
+	TH_LOG("%u rounds, %llu pages moved, %zu dropped", round - 1,
+	       (unsigned long long)moved, dropped);
+	EXPECT_LT(0, moved);
+	EXPECT_LT(0, dropped);
+	ASSERT_EQ(0, munmap(self->data, LENGTH));
+	EXPECT_EQ(0, memory_used(&self->dev));
+}
+
+/* Run on the @nth CPU that the test may use; false if there is none. */
+static bool run_on(const cpu_set_t *allowed, int nth)
+{
+	cpu_set_t one;
+	int cpu;
+
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, allowed) && !nth--)
+			break;
+	CPU_ZERO(&one);
+	CPU_SET(cpu % CPU_SETSIZE, &one);
+	return cpu < CPU_SETSIZE && !sched_setaffinity(0, sizeof(one), &one);
+}
+
+struct other {
+	const cpu_set_t *allowed;
+	char *data;
+	bool spin;
+	bool ready;
+	bool stop;
+};
+
+/* Write on another CPU than the test, and stay there if wanted. */
+static void *on_other_cpu(void *arg)
+{
+	struct other *other = arg;
+
+	if (!run_on(other->allowed, 1))
+		return NULL;
+	if (!other->spin)
+		fill(other->data, FRESH * page_size(), 1);
+	__atomic_store_n(&other->ready, true, __ATOMIC_RELEASE);
+	while (other->spin && !__atomic_load_n(&other->stop, __ATOMIC_RELAXED))
+		;
+	return other;
+}
+
+/* Another CPU has not yet put its new pages on a list of the system's. */
+TEST_F(collect, fresh_on_another_cpu)
+{
+	struct other other = {};
+	pthread_t thread;
+	void *done;
+	int i;
+
+	if (!run_on(&self->allowed, 0) || CPU_COUNT(&self->allowed) < 2)
+		SKIP(return, "needs two CPUs");
+	other.allowed = &self->allowed;
+	for (i = 0; i < 20; i++) {
+		other.data = map_pages(FRESH);
+		ASSERT_NE(NULL, other.data);
+		ASSERT_EQ(0, pthread_create(&thread, NULL, on_other_cpu,
+					    &other));
+		ASSERT_EQ(0, pthread_join(thread, &done));
+		ASSERT_NE(NULL, done);
+		EXPECT_EQ(0, migrate(&self->dev, other.data, FRESH * self->page,
+				     HMM_DMIRROR_TO_DEVICE, &self->result));
+		EXPECT_EQ(FRESH, self->result.moved);
+		EXPECT_EQ(0, differences(other.data, FRESH * self->page, 1));
+		ASSERT_EQ(0, munmap(other.data, FRESH * self->page));
+	}
+}
+
+/* Another CPU has the pages in its TLB. */
+TEST_F(collect, flushes)
+{
+	struct other other = { .spin = true };
+	long before, flushes;
+	pthread_t thread;
+	void *done;
+
+	if (read_number("/proc/vmstat", "nr_tlb_remote_flush ") < 0)
+		SKIP(return, "the kernel does not count flushes of the TLB");
+	if (!run_on(&self->allowed, 0) || CPU_COUNT(&self->allowed) < 2)
+		SKIP(return, "needs two CPUs");
+	other.allowed = &self->allowed;
+	ASSERT_EQ(0, madvise(self->data, HUGE, MADV_NOHUGEPAGE));
+	fill(self->data, HUGE, 1);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, on_other_cpu, &other));
+	while (!__atomic_load_n(&other.ready, __ATOMIC_ACQUIRE))
+		sched_yield();
+
+	before = read_number("/proc/vmstat", "nr_tlb_remote_flush ");
+	EXPECT_EQ(0, migrate(&self->dev, self->data, HUGE, HMM_DMIRROR_TO_DEVICE,
+			     &self->result));
+	flushes = read_number("/proc/vmstat", "nr_tlb_remote_flush ") - before;
+
+	__atomic_store_n(&other.stop, true, __ATOMIC_RELAXED);
+	ASSERT_EQ(0, pthread_join(thread, &done));
+	ASSERT_NE(NULL, done);
+	EXPECT_EQ(HUGE / self->page, self->result.moved);
+	TH_LOG("%ld flushes for %llu pages", flushes,
+	       (unsigned long long)self->result.moved);
+	/* Only with the patches of the series. */
+	if (!getenv("HMM_UNMODIFIED_KERNEL"))
+		EXPECT_GE(FLUSHES, flushes);
+	EXPECT_EQ(0, differences(self->data, HUGE, 1));
+}
+
+TEST_HARNESS_MAIN
