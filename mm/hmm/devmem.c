@@ -7,6 +7,7 @@
 #include <linux/ioport.h>
 #include <linux/jiffies.h>
 #include <linux/ktime.h>
+#include <linux/lockdep.h>
 #include <linux/log2.h>
 #include <linux/memory_hotplug.h>
 #include <linux/module.h>
@@ -516,19 +517,51 @@ void hmm_devmem_batch_done(struct hmm_devmem_batch *batch, int status)
 }
 EXPORT_SYMBOL_GPL(hmm_devmem_batch_done);
 
-#ifdef CONFIG_LOCKDEP
-static struct lock_class_key hmm_devmem_job_key;
-struct lockdep_map hmm_devmem_job_map =
+static struct lock_class_key __maybe_unused hmm_devmem_job_key;
+static struct lockdep_map __maybe_unused hmm_devmem_job_map =
 	STATIC_LOCKDEP_MAP_INIT("hmm_devmem_job", &hmm_devmem_job_key);
-EXPORT_SYMBOL_GPL(hmm_devmem_job_map);
-#endif
+
+/**
+ * hmm_devmem_job_begin() - a driver works on jobs from here on
+ *
+ * For a thread or worker of the driver that has batches to do: until
+ * hmm_devmem_job_end() lockdep complains of what the toolbox, which waits for them
+ * with mmap_lock and folio locks held, could not survive: taking a lock under which
+ * mmap_lock, dma_resv or a folio lock is taken, allocating memory with a reclaiming
+ * gfp mask, waiting for another job.  The operations themselves are watched like
+ * that anyway.  May be nested.  Follows dma_fence_begin_signalling().
+ *
+ * Context: any.
+ */
+void hmm_devmem_job_begin(void)
+{
+	lock_map_acquire_read(&hmm_devmem_job_map);
+}
+EXPORT_SYMBOL_GPL(hmm_devmem_job_begin);
+
+/**
+ * hmm_devmem_job_end() - the end of what hmm_devmem_job_begin() began
+ *
+ * Context: that of hmm_devmem_job_begin().
+ */
+void hmm_devmem_job_end(void)
+{
+	lock_map_release(&hmm_devmem_job_map);
+}
+EXPORT_SYMBOL_GPL(hmm_devmem_job_end);
+
+/* Tell lockdep that the caller is going to wait for a job. */
+void hmm_devmem_job_wait(void)
+{
+	lock_map_acquire(&hmm_devmem_job_map);
+	lock_map_release(&hmm_devmem_job_map);
+}
 
 /* All that wait for a job may be memory reclaim, or hold what it waits for. */
 static void __init hmm_devmem_prime_lockdep(void)
 {
 	fs_reclaim_acquire(GFP_KERNEL);
-	lock_map_acquire(&hmm_devmem_job_map);
-	lock_map_release(&hmm_devmem_job_map);
+	hmm_devmem_job_wait();
 	fs_reclaim_release(GFP_KERNEL);
 }
 

@@ -229,6 +229,7 @@ static inline long hmm_devmem_nr_left(const struct hmm_devmem *devmem)
 	       atomic_long_read(&devmem->lost);
 }
 
+void hmm_devmem_job_wait(void);
 int hmm_devmem_init(void);
 void hmm_devmem_exit(void);
 bool hmm_devmem_enter(struct hmm_devmem *devmem, enum hmm_devmem_state worst,

@@ -111,8 +111,7 @@ int hmm_batch_wait(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch,
 	if (err)
 		return hmm_batch_error(err);
 
-	lock_map_acquire(&hmm_devmem_job_map);
-	lock_map_release(&hmm_devmem_job_map);
+	hmm_devmem_job_wait();
 	wait_for_completion(&batch->done);
 	atomic64_add(batch->done_ns - batch->started_ns, &devmem->busy_ns);
 	if (last_done_ns) {

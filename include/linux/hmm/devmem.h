@@ -8,7 +8,6 @@
 
 #include <linux/completion.h>
 #include <linux/dma-direction.h>
-#include <linux/lockdep.h>
 #include <linux/types.h>
 
 struct hmm_devmem;
@@ -54,35 +53,8 @@ struct hmm_devmem_batch {
 };
 
 void hmm_devmem_batch_done(struct hmm_devmem_batch *batch, int status);
-
-extern struct lockdep_map hmm_devmem_job_map;
-
-/**
- * hmm_devmem_job_begin() - a driver works on jobs from here on
- *
- * For a thread or worker of the driver that has batches to do: until
- * hmm_devmem_job_end() lockdep complains of what the toolbox, which waits for them
- * with mmap_lock and folio locks held, could not survive: taking a lock under which
- * mmap_lock, dma_resv or a folio lock is taken, allocating memory with a reclaiming
- * gfp mask, waiting for another job.  The operations themselves are watched like
- * that anyway.  May be nested.  Follows dma_fence_begin_signalling().
- *
- * Context: any.
- */
-static inline void hmm_devmem_job_begin(void)
-{
-	lock_map_acquire_read(&hmm_devmem_job_map);
-}
-
-/**
- * hmm_devmem_job_end() - the end of what hmm_devmem_job_begin() began
- *
- * Context: that of hmm_devmem_job_begin().
- */
-static inline void hmm_devmem_job_end(void)
-{
-	lock_map_release(&hmm_devmem_job_map);
-}
+void hmm_devmem_job_begin(void);
+void hmm_devmem_job_end(void);
 
 /**
  * struct hmm_migrate_history - what is known of memory that could move to the device

@@ -368,7 +368,8 @@ static void between_test_suspended(struct kunit *test)
 {
 	struct between_test *t = test->priv;
 
-	KUNIT_EXPECT_EQ(test, 0, hmm_pm_notify(NULL, PM_SUSPEND_PREPARE, NULL));
+	KUNIT_EXPECT_EQ(test, NOTIFY_OK,
+			hmm_pm_notify(NULL, PM_SUSPEND_PREPARE, NULL));
 	KUNIT_EXPECT_EQ(test, -EAGAIN, between_test_migrate(t));
 	between_test_expect(test, 0, NR, 0);
 	hmm_pm_notify(NULL, PM_POST_SUSPEND, NULL);

@@ -14,7 +14,7 @@
  *   allocated for each hole and put there; drop: MADV_DONTNEED, which frees them.
  *   Nothing is cleared, not even by the toolbox's driver.
  * - evict: the copy back is in "copying".
- * - copies itself: 64M of pages in one call, to a device that takes as long for the
+ * - asynchronous: 64M of pages in one call, to a device that takes as long for the
  *   copy of a page as the CPU for the rest ("without the copy"); the driver by hand
  *   waits for each 2M.  "gain missed" is 0 if it takes no longer than the rest
  *   alone, and 100 if as long as both one after the other.
@@ -124,9 +124,9 @@ const struct row rows[] = {
 	  measure_devmem_evict, KIND_4K },
 	{ "evict-thp", "devmem", 1, "evict 2M, THP (mainline: bare)",
 	  measure_devmem_evict, KIND_THP },
-	{ "copy-4k", "devmem", 1, "to a device that copies itself, 4K pages (mainline: bare, waiting)",
+	{ "copy-4k", "devmem", 1, "to an asynchronous device, 4K pages (mainline: bare)",
 	  measure_devmem_copy, KIND_4K },
-	{ "copy-thp", "devmem", 1, "to a device that copies itself, THP (mainline: bare, waiting)",
+	{ "copy-thp", "devmem", 1, "to an asynchronous device, THP (mainline: bare)",
 	  measure_devmem_copy, KIND_THP },
 	{ "oversub-2x-64k", "devmem", 1, "oversubscribed 2x, 64K in order (mainline: bare)",
 	  measure_devmem_use, USE_2X_64K },

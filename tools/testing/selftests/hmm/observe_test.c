@@ -606,7 +606,7 @@ TEST_F(trace, migration)
 {
 	bool private = variant->memory == PRIVATE;
 	struct hmm_dmirror_migrate result;
-	char in[32], out[32];
+	char in[48], out[48];
 	uint64_t evicted;
 	long id;
 
