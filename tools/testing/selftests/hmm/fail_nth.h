@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Let the kernel's memory allocations fail one by one.
+ * Let the kernel's memory allocations fail, one by one or those of huge pages.
  *
  * Follows "fail-nth" of Documentation/fault-injection/fault-injection.rst.
  */
@@ -49,5 +49,36 @@ static inline bool fail_end(int file)
 	fail_nth(file, 0);
 	return left == '0';
 }
+
+/* Let each allocation of a huge page by this thread fail, or end that. */
+static inline int fail_huge(bool on)
+{
+	const char *dir = FAIL_DEBUGFS "fail_page_alloc/";
+	char path[128];
+	const struct {
+		const char *name, *on, *off;
+	} knobs[] = {
+		{ "task-filter", "Y", "N" },
+		{ "ignore-gfp-wait", "N", "N" },
+		{ "ignore-gfp-highmem", "N", "N" },
+		{ "min-order", "9", "0" },
+		{ "verbose", "0", "0" },
+		{ "times", "-1", "1" },
+		{ "probability", "100", "0" },
+	};
+	unsigned int i;
+
+	for (i = 0; i < sizeof(knobs) / sizeof(*knobs); i++) {
+		snprintf(path, sizeof(path), "%s%s", dir, knobs[i].name);
+		if (write_text(path, on ? knobs[i].on : knobs[i].off))
+			return -1;
+	}
+	return write_text("/proc/thread-self/make-it-fail", on ? "1" : "0");
+}
+
+#define FAIL_HUGE_OR_SKIP() do { \
+	if (fail_huge(true)) \
+		SKIP(return, "no fault injection in this kernel"); \
+} while (0)
 
 #endif /* _SELFTESTS_HMM_FAIL_NTH_H */

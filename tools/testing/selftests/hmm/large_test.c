@@ -105,37 +105,6 @@ static bool all_in(struct _test_data_large *self)
 	       info.memory_huge == AREAS * self->whole;
 }
 
-/* Let each allocation of a huge page by this thread fail, or end that. */
-static int fail_huge(bool on)
-{
-	const char *dir = FAIL_DEBUGFS "fail_page_alloc/";
-	char path[128];
-	const struct {
-		const char *name, *on, *off;
-	} knobs[] = {
-		{ "task-filter", "Y", "N" },
-		{ "ignore-gfp-wait", "N", "N" },
-		{ "ignore-gfp-highmem", "N", "N" },
-		{ "min-order", "9", "0" },
-		{ "verbose", "0", "0" },
-		{ "times", "-1", "1" },
-		{ "probability", "100", "0" },
-	};
-	unsigned int i;
-
-	for (i = 0; i < sizeof(knobs) / sizeof(*knobs); i++) {
-		snprintf(path, sizeof(path), "%s%s", dir, knobs[i].name);
-		if (write_text(path, on ? knobs[i].on : knobs[i].off))
-			return -1;
-	}
-	return write_text("/proc/thread-self/make-it-fail", on ? "1" : "0");
-}
-
-#define FAIL_HUGE_OR_SKIP() do { \
-	if (fail_huge(true)) \
-		SKIP(return, "no fault injection in this kernel"); \
-} while (0)
-
 TEST_F(large, there_and_back)
 {
 	ASSERT_TRUE(all_in(self));
