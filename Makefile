@@ -4,11 +4,14 @@
 H := tools/hmm/harness
 
 export KERNEL_SRC KERNEL_TARBALL KERNEL_SHA256 DEBIAN_MIRROR HMM_BUILD
-export ARCH JOBS DEBUG ACCEL V SUITE TEST BENCH TEXT_MIB
+export ARCH JOBS DEBUG ACCEL V SUITE TEST BENCH TEXT_MIB HOURS
+# SECONDS is a variable of the shell's own.
+export HMM_SOAK_SECONDS = $(SECONDS)
+export HMM_SOAK_SEED = $(SEED)
 
 # The scripts decide themselves what may run in parallel.
 .NOTPARALLEL:
-.PHONY: help setup run test kunit selftest shell bench check check-series \
+.PHONY: help setup run test kunit selftest soak shell bench check check-series \
 	clean distclean
 
 help:
@@ -18,6 +21,7 @@ help:
 	@echo "  make test         KUnit, kselftests and script tests in a debug kernel"
 	@echo "  make kunit        only KUnit; SUITE= selects one suite"
 	@echo "  make selftest     only kselftests; TEST= selects one program"
+	@echo "  make soak         only the long random walk; HOURS= or SECONDS=, SEED="
 	@echo "  make shell        boot and look around"
 	@echo "  make bench        measure against the unmodified kernel; BENCH= selects"
 	@echo "  make check        style, static analysis, configuration matrix; no boot"
@@ -32,9 +36,11 @@ help:
 	@echo "  DEBIAN_MIRROR=URI default: the one that the machine's apt uses"
 	@echo "  ARCH=x86_64       the only one so far"
 	@echo "  JOBS=N            parallel compilations; default: number of CPUs"
-	@echo "  DEBUG=0|1         release or debug kernel; default: 1 for kunit and"
-	@echo "                    selftest, 0 for run and shell"
+	@echo "  DEBUG=0|1         release or debug kernel; default: 1 for kunit, selftest"
+	@echo "                    and soak, 0 for run and shell"
 	@echo "  ACCEL=auto|kvm|tcg  how QEMU runs; default: kvm if it works"
+	@echo "  HOURS=N|SECONDS=N   how long the random walk takes; default: HOURS=1"
+	@echo "  SEED=N            repeat the steps of the walk that printed it"
 	@echo "  TEXT_MIB=N        text for the demonstration; default: 24"
 	@echo "  V=1               show the output of long steps"
 	@echo "  HMM_BUILD=DIR     default: build/ here"
@@ -45,7 +51,7 @@ setup run shell bench check check-series:
 test:
 	@$(H)/test.sh all
 
-kunit selftest:
+kunit selftest soak:
 	@$(H)/test.sh $@
 
 clean distclean:

@@ -8,6 +8,9 @@
 #                        unmodified debug kernel, the tests of these scripts
 #   test.sh kunit        KUnit only, one suite with SUITE=
 #   test.sh selftest     kselftests only, one program with TEST=
+#   test.sh soak         the random walk of soak_test only, in the patched debug
+#                        kernel, for HOURS= (default: 1) or HMM_SOAK_SECONDS=, with
+#                        progress; HMM_SOAK_SEED= repeats the steps of an earlier one
 #   test.sh scripts      the tests of these scripts only
 #
 # DEBUG=0 takes the release kernels (not for "all").
@@ -56,7 +59,7 @@ short_programs()
 
 mode=${1:-}
 [ $# -eq 1 ] || usage_error "which tests?"
-list_has "$mode" "all kunit selftest scripts" || usage_error "unknown argument: $mode"
+list_has "$mode" "all kunit selftest soak scripts" || usage_error "unknown argument: $mode"
 SUITE=${SUITE:-} TEST=${TEST:-}
 if [ -n "$SUITE" ] && ! list_has "$SUITE" "$(suites)"; then
 	usage_error "unknown SUITE=$SUITE"
@@ -68,6 +71,26 @@ variant=debug
 if [ "${DEBUG:-1}" = 0 ]; then
 	[ "$mode" != all ] || usage_error "test.sh all takes the debug kernel: DEBUG=0 is for kunit and selftest"
 	variant=release
+fi
+
+# within NAME VALUE MOST: usage error unless VALUE is a number from 1 to MOST
+within()
+{
+	case $2 in
+	'' | *[!0-9]* | 0* | ??????????*) usage_error "$1=$2 is not a number from 1 to $3" ;;
+	esac
+	[ "$2" -le "$3" ] || usage_error "$1=$2 is not a number from 1 to $3"
+}
+
+# A week at most.
+HOURS=${HOURS:-} soak_seconds=${HMM_SOAK_SECONDS:-} soak_seed=${HMM_SOAK_SEED:-}
+if [ "$mode" = soak ]; then
+	[ -z "$HOURS" ] || [ -z "$soak_seconds" ] ||
+		usage_error "HOURS= and SECONDS= are both given"
+	[ -z "$HOURS" ] || within HOURS "$HOURS" 168
+	soak_seconds=${soak_seconds:-$((${HOURS:-1} * 3600))}
+	within SECONDS "$soak_seconds" 604800
+	[ -z "$soak_seed" ] || within SEED "$soak_seed" 999999999
 fi
 
 passed=0 failed=0 skipped=0 finished=0
@@ -91,6 +114,9 @@ add()
 	say "$title: $p passed, $f failed, $s skipped"
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 }
+
+# More options of boot.sh.
+boot_options=()
 
 # guest JOB OBJECTS KERNEL SUITES PROGRAMS TIMEOUT ENV...
 guest()
@@ -116,7 +142,8 @@ guest()
 	say "tests \"$job\":${4:+ $4}${5:+ $5}"
 	"$HMM_HARNESS/boot.sh" --kernel "$image" --initrd "$out.cpio.gz" \
 		--out "$out" --timeout "$6" --iommu --ivshmem 64 --disk 512 \
-		--hmat --append hugepagesz=1G --append hugepages=1 || :
+		--hmat --append hugepagesz=1G --append hugepages=1 \
+		${boot_options[@]+"${boot_options[@]}"} || :
 	add "tests \"$job\"" --result "$out/result" --console "$out/console.log" \
 		--guest --job "$job"
 }
@@ -150,6 +177,10 @@ kunit)
 	guest $job "$patched" "$patched" "${SUITE:-$(suites)}" "" 900 ;;
 selftest)
 	guest $job "$patched" "$patched" "" "${TEST:-$(programs)}" 2700 ;;
+soak)
+	boot_options=(--follow)
+	guest $job "$patched" "$patched" "" soak_test $((soak_seconds + 900)) \
+		"HMM_SOAK_SECONDS=$soak_seconds" "HMM_SOAK_SEED=$soak_seed" ;;
 scripts)
 	scripts ;;
 esac

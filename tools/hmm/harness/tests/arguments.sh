@@ -34,6 +34,11 @@ test_arguments_selection()
 	rejects 'TEST=nope' env TEST=nope "$harness/test.sh" selftest
 	rejects 'DEBUG=0' env DEBUG=0 "$harness/test.sh" all
 	rejects 'nope' env BENCH=nope "$harness/bench.sh"
+	rejects 'HOURS=0' env HOURS=0 "$harness/test.sh" soak
+	rejects 'HOURS=169' env HOURS=169 "$harness/test.sh" soak
+	rejects 'SECONDS=1m' env HMM_SOAK_SECONDS=1m "$harness/test.sh" soak
+	rejects 'both' env HOURS=1 HMM_SOAK_SECONDS=9 "$harness/test.sh" soak
+	rejects 'SEED=-1' env HMM_SOAK_SEED=-1 "$harness/test.sh" soak
 }
 
 test_arguments_scripts()
@@ -65,6 +70,8 @@ test_arguments_make()
 	says '^error: ARCH=sparc is not supported'
 	status 2 make -s -C "$repo" selftest TEST=nope
 	says '^error: unknown TEST=nope' 'programs: '
+	status 2 make -s -C "$repo" soak SECONDS=0
+	says '^error: SECONDS=0'
 }
 
 test_missing_tool()
