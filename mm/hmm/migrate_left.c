@@ -153,7 +153,8 @@ static unsigned long *hmm_left_entry(const struct hmm_left *left,
 {
 	struct hmm_migrate_result *step = left->step;
 
-	if (softleaf_is_device_private(entry))
+	/* The step itself may have unmapped a page that KSM mapped several times. */
+	if (softleaf_is_device_private(entry) || softleaf_is_migration(entry))
 		return hmm_left_page(left,
 				     pfn_to_page(softleaf_to_pfn(entry)));
 	if (softleaf_is_none(entry))
@@ -164,7 +165,7 @@ static unsigned long *hmm_left_entry(const struct hmm_left *left,
 		return &step->absent;
 	if (softleaf_is_swap(entry) && (!left->devmem || left->from))
 		return &step->absent;
-	/* On the move, also to swap, or a device has it for itself. */
+	/* On its way to swap, or a device has it for itself. */
 	return &step->busy;
 }
 
