@@ -66,14 +66,19 @@ static inline int fail_huge(bool on)
 		{ "times", "-1", "1" },
 		{ "probability", "100", "0" },
 	};
-	unsigned int i;
+	const unsigned int nr = sizeof(knobs) / sizeof(*knobs);
+	unsigned int i, k;
 
-	for (i = 0; i < sizeof(knobs) / sizeof(*knobs); i++) {
-		snprintf(path, sizeof(path), "%s%s", dir, knobs[i].name);
-		if (write_text(path, on ? knobs[i].on : knobs[i].off))
+	if (write_text("/proc/thread-self/make-it-fail", on ? "1" : "0"))
+		return -1;
+	/* The probability last, and first when it ends: all others are limits. */
+	for (i = 0; i < nr; i++) {
+		k = on ? i : nr - 1 - i;
+		snprintf(path, sizeof(path), "%s%s", dir, knobs[k].name);
+		if (write_text(path, on ? knobs[k].on : knobs[k].off))
 			return -1;
 	}
-	return write_text("/proc/thread-self/make-it-fail", on ? "1" : "0");
+	return 0;
 }
 
 #define FAIL_HUGE_OR_SKIP() do { \

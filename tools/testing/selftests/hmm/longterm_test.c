@@ -234,7 +234,10 @@ static void pin_part(struct __test_metadata *_metadata,
 	for (kind = 0; kind < PIN_KINDS; kind++) {
 		ASSERT_TRUE(fill_device(self, 10 + kind));
 		ASSERT_EQ(0, pin(self, start, length, kind));
-		EXPECT_EQ(rest, memory_used(&self->dev));
+		/* CPU faults one after the other bring back more and more. */
+		EXPECT_GE(rest, memory_used(&self->dev));
+		if (self->dev.info.memory == CDM || length == self->page)
+			EXPECT_EQ(rest, memory_used(&self->dev));
 		EXPECT_IN_RAM(start, length);
 		EXPECT_TRUE(pin_sees(self, start, length));
 		EXPECT_TRUE(device_sees(self, 10 + kind));

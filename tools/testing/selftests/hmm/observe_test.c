@@ -547,16 +547,20 @@ static long devmem_id(unsigned int number)
 	return id;
 }
 
-/* Is that field of an event absent, or as it should be for the data or for none? */
+/*
+ * Is the range of an event absent, or as it should be: that of the data, none, or for
+ * a CPU fault one that has to do with the data?
+ */
 static bool is_range(struct _test_data_trace *self, const char *line)
 {
-	long long start = (uintptr_t)self->data;
+	long long start = (uintptr_t)self->data, end = start + self->length;
 
 	if (strstr(line, " cause=evict "))
 		return !field(line, "start") && !field(line, "end");
+	if (strstr(line, " cause=cpu_fault "))
+		return field(line, "start") < end && field(line, "end") > start;
 	return !strstr(line, " cause=") ||
-	       (field(line, "start") == start &&
-		field(line, "end") == start + (long long)self->length);
+	       (field(line, "start") == start && field(line, "end") == end);
 }
 
 /*
@@ -607,8 +611,8 @@ TEST_F(trace, migration)
 	bool private = variant->memory == PRIVATE;
 	struct hmm_dmirror_migrate result;
 	char in[48], out[48];
+	long faults, refused, id;
 	uint64_t evicted;
-	long id;
 
 	if (variant->memory == NONE)
 		return;
@@ -624,7 +628,7 @@ TEST_F(trace, migration)
 				    0, 1, 0));
 	EXPECT_EQ(-EIO, MIGRATE(HMM_DMIRROR_TO_DEVICE));
 	ASSERT_EQ(0, MIGRATE(HMM_DMIRROR_TO_DEVICE));
-	/* Private memory comes back for the CPU, in one fault. */
+	/* Private memory comes back for the CPU, in a few faults. */
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
 	ASSERT_EQ(0, MIGRATE(HMM_DMIRROR_TO_DEVICE));
 	ASSERT_EQ(0, MIGRATE(HMM_DMIRROR_TO_RAM));
@@ -644,9 +648,13 @@ TEST_F(trace, migration)
 	EXPECT_EQ(-EIO, sum(self, "hmm_migrate_finish", in, "ret"));
 	EXPECT_EQ(0, sum(self, "hmm_migrate_finish", in, "busy"));
 
-	EXPECT_EQ(private, sum(self, "hmm_cpu_fault", in, NULL));
+	faults = sum(self, "hmm_cpu_fault", in, NULL);
+	EXPECT_EQ(private, faults > 0);
 	EXPECT_EQ(0, sum(self, "hmm_cpu_fault", in, "ret"));
-	EXPECT_STAGES("=cpu_fault ", private, private ? PAGES : 0, 0, 0);
+	/* A window may begin before the page and find others there already. */
+	refused = sum(self, "hmm_migrate_collect", "=cpu_fault ", "dropped");
+	EXPECT_LE(0, refused);
+	EXPECT_STAGES("=cpu_fault ", faults, private ? PAGES : 0, 0, refused);
 
 	EXPECT_STAGES("=to_ram ", 1, PAGES, 0, 0);
 	EXPECT_EQ(PAGES, sum(self, "hmm_migrate_finish", "=to_ram ", "moved"));
