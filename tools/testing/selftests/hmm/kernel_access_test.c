@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <elf.h>
 #include <linux/futex.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
@@ -53,6 +54,8 @@ static pid_t start_access(struct _test_data_kernel_access *self, accessor access
 
 	if (child)
 		return child;
+	/* Not to wait for a parent that has given up. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	munmap(self->data, self->length);
 	if (read(go, &byte, 1) != 1)
 		_exit(2);
@@ -89,7 +92,7 @@ static void check_access(struct __test_metadata *_metadata,
 			ASSERT_TRUE(access(getpid(), start, self->buffer, length,
 					   put));
 		}
-		EXPECT_EQ(stays(self, from, length), memory_used(&self->dev));
+		EXPECT_STAYS(from, length);
 		if (put)
 			break;
 		EXPECT_EQ(0, wrong_copy(self->buffer, from, length, 1));
@@ -201,7 +204,7 @@ TEST_F(kernel_access, direct_io)
 	unlink(DISK_FILE);
 	ASSERT_TRUE(READY(1));
 	ASSERT_EQ(length, pwrite(file, start, length, 0));
-	EXPECT_EQ(stays(self, from, length), memory_used(&self->dev));
+	EXPECT_STAYS(from, length);
 	EXPECT_TRUE(device_sees(self, pattern_sum(self->length, 1)));
 	ASSERT_EQ(length, pread(file, self->buffer, length, 0));
 	EXPECT_EQ(0, wrong_copy(self->buffer, from, length, 1));
@@ -210,7 +213,7 @@ TEST_F(kernel_access, direct_io)
 	ASSERT_EQ(length, pwrite(file, self->buffer, length, 0));
 	ASSERT_TRUE(READY(1));
 	ASSERT_EQ(length, pread(file, start, length, 0));
-	EXPECT_EQ(stays(self, from, length), memory_used(&self->dev));
+	EXPECT_STAYS(from, length);
 	EXPECT_TRUE(device_sees(self, sum_of_both(self->length, 1, from, length,
 						  2)));
 	EXPECT_EQ(0, differences(start, length, 2));
@@ -227,7 +230,7 @@ TEST_F(kernel_access, path)
 	strcpy(path, "/proc/self/status");
 	ASSERT_EQ(0, to_device(self, &self->dev, self->data));
 	EXPECT_EQ(0, access(path, R_OK));
-	EXPECT_EQ(stays(self, self->page - 6, 12), memory_used(&self->dev));
+	EXPECT_STAYS(self->page - 6, 12);
 	EXPECT_EQ(0, strcmp(path, "/proc/self/status"));
 }
 
@@ -318,7 +321,7 @@ TEST_F(kernel_access, ptrace)
 			  ptrace(PTRACE_PEEKDATA, child, data + at, NULL));
 		EXPECT_EQ(0, errno);
 	}
-	EXPECT_EQ(stays(self, 0, self->length), memory_used(&self->dev));
+	EXPECT_STAYS(0, self->length);
 	EXPECT_EQ(0, ptrace(PTRACE_POKEDATA, child, data, POKED));
 	EXPECT_EQ(0, ptrace(PTRACE_POKEDATA, child, data + read_only, POKED));
 	ASSERT_EQ(0, ptrace(PTRACE_CONT, child, NULL, NULL));
@@ -443,7 +446,7 @@ TEST_F(kernel_access, futex_wait)
 		/* The value is read from device memory. */
 		EXPECT_EQ(-EAGAIN, futex(waiter.word, FUTEX_WAIT |
 					 waiter.private_flag, 1, NULL, NULL, 0));
-		EXPECT_EQ(stays(self, self->page, 4), memory_used(&self->dev));
+		EXPECT_STAYS(self->page, 4);
 		ASSERT_EQ(0, pthread_create(&thread, NULL, wait_for_wake,
 					    &waiter));
 		for (end = now_us() + 20000000; now_us() < end; usleep(1000))
@@ -475,7 +478,7 @@ TEST_F(kernel_access, futex_write)
 	memset(self->data, 0, self->length);
 	ASSERT_EQ(0, to_device(self, &self->dev, self->data));
 	EXPECT_EQ(0, futex(words, FUTEX_WAKE_OP, 1, NULL, words + 2, add_3));
-	EXPECT_EQ(stays(self, self->page, 12), memory_used(&self->dev));
+	EXPECT_STAYS(self->page, 12);
 	EXPECT_EQ(0, TO_DEVICE());
 	EXPECT_EQ(0, futex(words, FUTEX_LOCK_PI, 0, NULL, NULL, 0));
 	ASSERT_EQ(0, dmirror_atomic_add(&self->dev, (uint64_t *)words + 1, 4, 1,

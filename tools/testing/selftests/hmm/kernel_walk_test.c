@@ -81,7 +81,7 @@ TEST_F(kernel_access, populate)
 		EXPECT_EQ(stays(self, self->page, self->page),
 			  memory_used(&self->dev));
 		ASSERT_EQ(0, madvise(self->data, self->length, advice[i]));
-		EXPECT_EQ(stays(self, 0, self->length), memory_used(&self->dev));
+		EXPECT_STAYS(0, self->length);
 		EXPECT_DATA(i);
 	}
 }
@@ -132,7 +132,7 @@ TEST_F(kernel_access, mlock)
 {
 	ASSERT_TRUE(READY(1));
 	ASSERT_EQ(0, mlock(self->data, self->length));
-	EXPECT_EQ(stays(self, 0, self->length), memory_used(&self->dev));
+	EXPECT_STAYS(0, self->length);
 	EXPECT_TRUE(device_sees(self, pattern_sum(self->length, 1)));
 	ASSERT_EQ(0, TO_DEVICE());
 	EXPECT_EQ(self->length, memory_used(&self->dev));
