@@ -82,13 +82,12 @@ FIXTURE_TEARDOWN(kernel_access)
 		&self->result)
 
 /*
- * All of it; -EBUSY if a part was there already or cannot go.  Others may hold a page
+ * All of it that is not there yet; -EBUSY if a part cannot go.  Others may hold a page
  * for a moment.
  */
 static inline int to_device(struct _test_data_kernel_access *self,
 			    struct dmirror *dev, char *data)
 {
-	size_t moved = 0;
 	int i, ret;
 
 	for (i = 0; i < 20; i++) {
@@ -96,8 +95,7 @@ static inline int to_device(struct _test_data_kernel_access *self,
 			      &self->result);
 		if (ret)
 			return ret;
-		moved += self->result.moved;
-		if (moved == self->length / self->page)
+		if (self->result.left == self->result.already)
 			return 0;
 		usleep(10000);
 	}

@@ -172,8 +172,10 @@ static size_t wrong_words(struct worker *w, const uint64_t *at,
 	return wrong;
 }
 
-#define MUST_BE_RIGHT(range) \
-	MUST(wrong_words(w, w->data + (range).first, range))
+#define MUST_BE_RIGHT(range) do { \
+	const struct words __range = (range); \
+	MUST(wrong_words(w, w->data + __range.first, __range)); \
+} while (0)
 
 static void set(struct worker *w, struct words range, uint64_t word)
 {
