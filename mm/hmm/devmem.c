@@ -517,9 +517,11 @@ void hmm_devmem_batch_done(struct hmm_devmem_batch *batch, int status)
 }
 EXPORT_SYMBOL_GPL(hmm_devmem_batch_done);
 
-static struct lock_class_key __maybe_unused hmm_devmem_job_key;
-static struct lockdep_map __maybe_unused hmm_devmem_job_map =
+#ifdef CONFIG_LOCKDEP
+static struct lock_class_key hmm_devmem_job_key;
+static struct lockdep_map hmm_devmem_job_map =
 	STATIC_LOCKDEP_MAP_INIT("hmm_devmem_job", &hmm_devmem_job_key);
+#endif
 
 /**
  * hmm_devmem_job_begin() - a driver works on jobs from here on
