@@ -152,36 +152,34 @@ static int to_device(struct _test_data_longterm *self)
 		       HMM_DMIRROR_TO_DEVICE, &self->result);
 }
 
-/* All of the data goes to the device.  Others may hold a page for a moment. */
-static bool all_to_device(struct _test_data_longterm *self)
-{
-	int i;
-
-	for (i = 0; i < 20; i++) {
-		if (to_device(self))
-			return false;
-		if (self->result.left == self->result.already)
-			return true;
-		usleep(10000);
-	}
-	return false;
-}
-
-/* Pattern @seed, all of it in device memory. */
+/* Pattern @seed, all of it in device memory.  Others may hold a page for a moment. */
 static bool fill_device(struct _test_data_longterm *self, uint64_t seed)
 {
-	struct hmm_dmirror_info info;
-	bool huge = self->length % HUGE == 0;
+	size_t huge = self->unit == HUGE ? self->length : 0;
+	struct hmm_dmirror_info info = {};
+	int i;
 
 	if (migrate(&self->dev, self->data, self->length, HMM_DMIRROR_TO_RAM,
 		    &self->result))
 		return false;
 	fill(self->data, self->length, seed);
-	if (huge && !make_huge(self->data, self->length))
+	if (self->length % HUGE == 0 && !make_huge(self->data, self->length))
 		return false;
-	return all_to_device(self) && !dmirror_info(&self->dev, &info) &&
-	       info.memory_used == self->length &&
-	       info.memory_huge == (self->unit == HUGE ? self->length : 0);
+	for (i = 0; i < 50; i++) {
+		if (to_device(self) || dmirror_info(&self->dev, &info))
+			return false;
+		if (self->result.left == self->result.already &&
+		    info.memory_used == self->length && info.memory_huge == huge)
+			return true;
+		usleep(10000);
+	}
+	printf("# left %llu, already there %llu, busy %llu; used %llu, huge %llu\n",
+	       (unsigned long long)self->result.left,
+	       (unsigned long long)self->result.already,
+	       (unsigned long long)self->result.busy,
+	       (unsigned long long)info.memory_used,
+	       (unsigned long long)info.memory_huge);
+	return false;
 }
 
 /* Pages of the range that the device reaches, and those of them in its memory. */
