@@ -157,8 +157,8 @@ static unsigned int hmm_region_next_step(struct hmm_history *history,
  * @end: out, exclusive, not beyond the VMA
  *
  * The window is an aligned one around the page.  It grows when the page is next to the
- * last window of its region, above or below, and shrinks otherwise; if the last
- * one could not be brought back as a whole, too.
+ * last window of its region, above or below, and then ends at the page on that side;
+ * it shrinks otherwise, also if the last one could not be brought back as a whole.
  */
 void hmm_history_cpu_fault(struct hmm_devmem *devmem,
 			   const struct vm_area_struct *vma, unsigned long addr,
@@ -170,6 +170,7 @@ void hmm_history_cpu_fault(struct hmm_devmem *devmem,
 	const struct mm_struct *mm = vma->vm_mm;
 	struct hmm_region *region;
 	unsigned int step;
+	bool up, down;
 
 	guard(spinlock)(&history->lock);
 	step = huge ? HMM_WINDOW_STEPS :
@@ -189,8 +190,12 @@ void hmm_history_cpu_fault(struct hmm_devmem *devmem,
 	bytes = PAGE_SIZE << min(step * HMM_WINDOW_ORDERS, HMM_PMD_ORDER);
 	if (!huge && devmem->desc.cpu_fault_around)
 		bytes = min(bytes, devmem->desc.cpu_fault_around);
-	*start = max(ALIGN_DOWN(addr, bytes), vma->vm_start);
-	*end = min(ALIGN_DOWN(addr, bytes) + bytes, vma->vm_end);
+	/* What is behind is there already: do not disturb who uses it. */
+	up = !huge && region->end && page == region->end;
+	down = !huge && region->end && page + 1 == region->first;
+	*start = up ? addr : max(ALIGN_DOWN(addr, bytes), vma->vm_start);
+	*end = down ? addr + PAGE_SIZE :
+		      min(ALIGN_DOWN(addr, bytes) + bytes, vma->vm_end);
 
 	region->step = step;
 	region->first = (*start - base) >> PAGE_SHIFT;
