@@ -271,6 +271,35 @@ TEST_F(range, held)
 	EXPECT_TRUE(pages_are(self, 12, PAGES - 12, 1));
 }
 
+static bool run_on(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	return !sched_setaffinity(0, sizeof(cpus), &cpus);
+}
+
+/* Fewer pages than a CPU collects before it moves them from one LRU list to another. */
+TEST_F(range, in_batch_of_another_cpu)
+{
+	char *lazily = page_of(self, 8);
+
+	if (!run_on(1))
+		SKIP(return, "there is one CPU only");
+	drain_lru();
+	ASSERT_EQ(0, madvise(lazily, 8 * self->page, MADV_FREE));
+	fill(lazily, 8 * self->page, 7);
+	ASSERT_TRUE(run_on(0));
+	ASSERT_EQ(0, TO_DEVICE(self->data, self->length));
+	/* The unmodified kernel leaves them where they are for as long as they are few. */
+	if (!getenv("HMM_UNMODIFIED_KERNEL"))
+		EXPECT_RESULT(.moved = PAGES);
+	EXPECT_TRUE(pages_are(self, 0, 8, 1));
+	EXPECT_EQ(0, differences(lazily, 8 * self->page, 7));
+	EXPECT_TRUE(pages_are(self, 16, PAGES - 16, 1));
+}
+
 /* Of a private mapping of a file, the process's own copies move. */
 TEST_F(range, private_file)
 {
