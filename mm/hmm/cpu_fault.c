@@ -13,26 +13,12 @@
 #include "lifecycle.h"
 #include "migrate.h"
 
-/*
- * Working memory for @nr pages that come back.  Less than hmm_migration_alloc()
- * takes: nothing is cleared or reserved, and what the core and the steps write
- * before they read it need not be zeroed.
- */
+/* Working memory for @nr pages that come back: nothing is cleared or reserved. */
 static struct hmm_migration *hmm_fault_alloc(unsigned long nr, gfp_t gfp)
 {
-	struct hmm_migration *m;
+	void *memory = kmalloc(hmm_migration_size(nr), gfp);
 
-	m = kmalloc(sizeof(*m) + nr * (4 * sizeof(*m->src) +
-				       sizeof(*m->copies)), gfp);
-	if (!m)
-		return NULL;
-	*m = (struct hmm_migration){
-		.max = nr,
-		.src = (unsigned long *)(m + 1),
-	};
-	m->dst = m->src + 2 * nr;
-	m->copies = (struct hmm_devmem_copy *)(m->dst + 2 * nr);
-	return m;
+	return memory ? hmm_migration_init(memory, nr) : NULL;
 }
 
 /*

@@ -8,7 +8,6 @@
 #include <linux/jiffies.h>
 #include <linux/ktime.h>
 #include <linux/lockdep.h>
-#include <linux/log2.h>
 #include <linux/memory_hotplug.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
@@ -118,10 +117,7 @@ static int hmm_devmem_check_desc(const struct hmm_devmem_desc *desc)
 	    (desc->nid < 0 || desc->nid >= MAX_NUMNODES ||
 	     !node_online(desc->nid)))
 		return -EINVAL;
-	if (desc->cpu_fault_around &&
-	    (!is_power_of_2(desc->cpu_fault_around) ||
-	     desc->cpu_fault_around < PAGE_SIZE ||
-	     desc->cpu_fault_around > PMD_SIZE))
+	if (desc->cpu_fault_around && !hmm_range_size_ok(desc->cpu_fault_around))
 		return -EINVAL;
 	return 0;
 }

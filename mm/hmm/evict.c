@@ -65,10 +65,8 @@ static void hmm_evict_count(struct hmm_eviction *e, unsigned long nr,
 			    unsigned long chosen, unsigned long no_dst, int err,
 			    int copy_err, unsigned long moved)
 {
-	unsigned long nr_dst = hmm_migration_nr_dst(e->m, nr), copied = 0, i;
+	unsigned long copied = hmm_migration_nr_chosen(e->m, nr);
 
-	for (i = 0; i < nr_dst; i++)
-		copied += hmm_migration_dst_pages(e->m, i);
 	e->round.evicted += moved;
 	if (err == -ENOSPC)
 		e->round.no_room += no_dst;
@@ -146,23 +144,6 @@ static bool hmm_evict_reserve_huge(struct hmm_eviction *e, unsigned long index,
 	return huge;
 }
 
-/* Fill the @chosen destinations in the target. */
-static int hmm_evict_fill_target(struct hmm_eviction *e, unsigned long nr,
-				 unsigned long chosen)
-{
-	u64 began = hmm_trace_begin(hmm_migrate_copy);
-	unsigned long copied;
-	int err;
-
-	err = hmm_between_fill(e->control.target->between, e->m, nr);
-	if (trace_hmm_migrate_copy_enabled()) {
-		copied = hmm_migration_nr_chosen(e->m, nr);
-		hmm_migrate_trace_copy(e->m, e->devmem, 0, nr, copied,
-				       chosen - copied, began);
-	}
-	return err;
-}
-
 /* One step: the page frames in @m->src, whoever maps them. */
 static int hmm_evict_step(struct hmm_eviction *e, unsigned long nr)
 {
@@ -194,7 +175,7 @@ static int hmm_evict_step(struct hmm_eviction *e, unsigned long nr)
 		}
 	}
 	if (target)
-		copy_err = hmm_evict_fill_target(e, nr, chosen);
+		copy_err = hmm_between_fill(target->between, m, nr);
 	else
 		copy_err = hmm_migrate_fill_ram(m, nr);
 

@@ -26,6 +26,7 @@
 #include <linux/bitmap.h>
 #include <linux/hmm/devmem.h>
 #include <linux/hmm/mirror.h>
+#include <linux/log2.h>
 #include <linux/memremap.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
@@ -45,6 +46,12 @@ struct notifier_block;
 /* Base pages in the unit of migration and of invalidation, a page table. */
 #define HMM_PMD_ORDER	(PMD_SHIFT - PAGE_SHIFT)
 #define HMM_PMD_PAGES	(PMD_SIZE >> PAGE_SHIFT)
+
+/* Bytes of an aligned range within a page table? */
+static inline bool hmm_range_size_ok(unsigned long bytes)
+{
+	return is_power_of_2(bytes) && bytes >= PAGE_SIZE && bytes <= PMD_SIZE;
+}
 
 /* Device memory has huge folios only if eviction can split them. */
 #ifdef SPLIT_HUGE_PAGE_EXPORTED

@@ -23,22 +23,33 @@
 
 #include "migrate.h"
 
-struct hmm_migration *hmm_migration_alloc(unsigned long nr)
+/*
+ * Working memory for copies of @nr pages, all that is needed to bring them to RAM.
+ * Each step writes what it reads: only the head is zeroed.
+ */
+struct hmm_migration *hmm_migration_init(void *memory, unsigned long nr)
 {
-	struct hmm_migration *m;
+	struct hmm_migration *m = memory;
 
-	/* Each step writes what it reads: only the head is zeroed. */
-	m = kvmalloc(sizeof(*m) + nr * (4 * sizeof(*m->src) +
-					sizeof(*m->reserved) +
-					2 * sizeof(*m->copies)), GFP_KERNEL);
-	if (!m)
-		return NULL;
 	*m = (struct hmm_migration){
 		.max = nr,
 		.src = (unsigned long *)(m + 1),
 	};
 	m->dst = m->src + 2 * nr;
 	m->copies = (struct hmm_devmem_copy *)(m->dst + 2 * nr);
+	return m;
+}
+
+struct hmm_migration *hmm_migration_alloc(unsigned long nr)
+{
+	struct hmm_migration *m;
+
+	m = kvmalloc(hmm_migration_size(nr) + nr * (sizeof(*m->clears) +
+						    sizeof(*m->reserved)),
+		     GFP_KERNEL);
+	if (!m)
+		return NULL;
+	hmm_migration_init(m, nr);
 	m->clears = m->copies + nr;
 	m->reserved = (struct page **)(m->clears + nr);
 	return m;
@@ -239,7 +250,9 @@ static int hmm_migrate_begin(struct hmm_migrate_walk *walk, struct hmm_migration
 	walk->missing = 0;
 	m->last_done_ns = &walk->done_ns;
 	m->async = false;
+	m->between = walk->between;
 	m->collected = false;
+	m->nr = 0;
 	m->no_room = 0;
 	m->step = (struct hmm_migrate_result){};
 	m->cause = walk->between ? HMM_MIGRATE_BETWEEN :
@@ -265,14 +278,11 @@ static int hmm_migrate_begin(struct hmm_migrate_walk *walk, struct hmm_migration
 		};
 		if (walk->swap_in)
 			err = hmm_migrate_swap_in(&m->args);
-		if (err)
-			m->nr = 0;
-		else if (walk->devmem)
-			err = hmm_migrate_begin_to_device(walk->devmem,
-							  walk->between, m,
-							  &walk->missing);
-		else
-			err = hmm_migrate_begin_to_ram(m);
+		if (!err)
+			err = walk->devmem ?
+			      hmm_migrate_begin_to_device(walk->devmem, m,
+							  &walk->missing) :
+			      hmm_migrate_begin_to_ram(m);
 	}
 	walk->addr += m->nr << PAGE_SHIFT;
 	return err;
@@ -384,6 +394,18 @@ static int hmm_migrate_walk(struct hmm_migrate_walk *walk)
 	return !err && walk->io_error ? -EIO : err;
 }
 
+/* Is there a range, and an owner?  Then all of it is left, as nothing was tried yet. */
+int hmm_migrate_check(struct hmm_migrate_walk *walk)
+{
+	memset(walk->result, 0, sizeof(*walk->result));
+	if (!walk->owner || walk->addr >= walk->end ||
+	    !PAGE_ALIGNED(walk->addr | walk->end))
+		return -EINVAL;
+	hmm_migrate_account_rest(walk->result,
+				 (walk->end - walk->addr) >> PAGE_SHIFT);
+	return 0;
+}
+
 /*
  * Migrate a range of which the caller has filled in the first part, with mmap_lock
  * held for a while at a time.
@@ -391,15 +413,13 @@ static int hmm_migrate_walk(struct hmm_migrate_walk *walk)
 int hmm_migrate_range(struct hmm_migrate_walk *walk)
 {
 	struct hmm_migrate_result *result = walk->result;
-	unsigned long start = walk->addr, end = walk->end, nr;
+	unsigned long nr;
 	int ret;
 
-	memset(result, 0, sizeof(*result));
-	if (start >= end || !PAGE_ALIGNED(start | end))
-		return -EINVAL;
-
-	nr = (end - start) >> PAGE_SHIFT;
-	hmm_migrate_account_rest(result, nr);
+	ret = hmm_migrate_check(walk);
+	if (ret)
+		return ret;
+	nr = result->left;
 	walk->m[0] = hmm_migration_alloc(min(nr, HMM_PMD_PAGES));
 	if (!walk->m[0])
 		return -ENOMEM;
@@ -417,6 +437,25 @@ int hmm_migrate_range(struct hmm_migrate_walk *walk)
 	if (walk->m[1])
 		hmm_migration_free(walk->m[1]);
 	return ret;
+}
+
+static int hmm_migrate_in(struct hmm_devmem *devmem, struct mm_struct *mm,
+			  unsigned long start, unsigned long end,
+			  unsigned int evict_timeout_ms, bool unasked,
+			  struct hmm_migrate_result *result)
+{
+	struct hmm_migrate_walk walk = {
+		.devmem = devmem,
+		.mm = mm,
+		.owner = devmem->desc.owner,
+		.addr = start,
+		.end = end,
+		.evict_timeout_ms = evict_timeout_ms,
+		.unasked = unasked,
+		.result = result,
+	};
+
+	return hmm_migrate_range(&walk);
 }
 
 /**
@@ -452,17 +491,8 @@ int hmm_migrate_to_device(struct hmm_devmem *devmem, struct mm_struct *mm,
 			  unsigned int evict_timeout_ms,
 			  struct hmm_migrate_result *result)
 {
-	struct hmm_migrate_walk walk = {
-		.devmem = devmem,
-		.mm = mm,
-		.owner = devmem->desc.owner,
-		.addr = start,
-		.end = end,
-		.evict_timeout_ms = evict_timeout_ms,
-		.result = result,
-	};
-
-	return hmm_migrate_range(&walk);
+	return hmm_migrate_in(devmem, mm, start, end, evict_timeout_ms, false,
+			      result);
 }
 EXPORT_SYMBOL_GPL(hmm_migrate_to_device);
 
@@ -488,18 +518,8 @@ int hmm_migrate_unasked(struct hmm_devmem *devmem, struct mm_struct *mm,
 			unsigned int evict_timeout_ms,
 			struct hmm_migrate_result *result)
 {
-	struct hmm_migrate_walk walk = {
-		.devmem = devmem,
-		.mm = mm,
-		.owner = devmem->desc.owner,
-		.addr = start,
-		.end = end,
-		.evict_timeout_ms = evict_timeout_ms,
-		.unasked = true,
-		.result = result,
-	};
-
-	return hmm_migrate_range(&walk);
+	return hmm_migrate_in(devmem, mm, start, end, evict_timeout_ms, true,
+			      result);
 }
 EXPORT_SYMBOL_GPL(hmm_migrate_unasked);
 
@@ -530,10 +550,6 @@ int hmm_migrate_to_ram(struct mm_struct *mm, void *owner, unsigned long start,
 		.result = result,
 	};
 
-	if (!owner) {
-		memset(result, 0, sizeof(*result));
-		return -EINVAL;
-	}
 	return hmm_migrate_range(&walk);
 }
 EXPORT_SYMBOL_GPL(hmm_migrate_to_ram);

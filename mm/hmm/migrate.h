@@ -189,6 +189,15 @@ static inline unsigned long hmm_migration_nr_dst(const struct hmm_migration *m,
 	return m->dst[0] & MIGRATE_PFN_COMPOUND ? 1 : nr;
 }
 
+/* Base pages to copy and to clear: those of one huge page, or small ones. */
+static inline unsigned long hmm_migration_nr_jobs(const struct hmm_migration *m)
+{
+	unsigned long nr = m->nr_copies + m->nr_clears;
+
+	return nr == 1 && (m->nr_copies ? m->copies : m->clears)->order ?
+	       HMM_PMD_PAGES : nr;
+}
+
 /* Base pages of all destinations. */
 static inline unsigned long
 hmm_migration_nr_chosen(const struct hmm_migration *m, unsigned long npages)
@@ -208,6 +217,14 @@ static inline unsigned long hmm_migration_committed(const struct hmm_migration *
 	return m->src[i] & MIGRATE_PFN_MIGRATE ? hmm_migration_dst_pages(m, i) : 0;
 }
 
+/* Bytes that hmm_migration_init() lays out. */
+static inline size_t hmm_migration_size(unsigned long nr)
+{
+	return sizeof(struct hmm_migration) +
+	       nr * (4 * sizeof(unsigned long) + sizeof(struct hmm_devmem_copy));
+}
+
+struct hmm_migration *hmm_migration_init(void *memory, unsigned long nr);
 struct hmm_migration *hmm_migration_alloc(unsigned long nr);
 void hmm_migration_free(struct hmm_migration *m);
 int hmm_migrate_collect(struct hmm_migration *m, struct migrate_vma *args,
@@ -234,6 +251,7 @@ int hmm_batch_clear(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
 int hmm_batch_wait(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch,
 		   int err, u64 *last_done_ns);
 
+int hmm_migrate_check(struct hmm_migrate_walk *walk);
 int hmm_migrate_range(struct hmm_migrate_walk *walk);
 
 /* Does the device go on with a job that was started, or was not for @err? */
@@ -250,8 +268,7 @@ void hmm_migrate_account_rest(struct hmm_migrate_result *result,
 void hmm_migrate_count_device(struct hmm_devmem *devmem, struct hmm_migration *m,
 			      unsigned long nr);
 void hmm_migrate_count_ram(struct hmm_migration *m, bool no_ram);
-void hmm_migrate_count_failed(struct hmm_migration *m, unsigned long chosen,
-			      int err);
+void hmm_migrate_count_failed(struct hmm_migration *m, unsigned long nr, int err);
 int hmm_migrate_swap_in(const struct migrate_vma *args);
 
 /* migrate_to_device.c */
@@ -264,7 +281,6 @@ void hmm_migrate_book_device(struct hmm_devmem *devmem, struct hmm_migration *m,
 			     unsigned long npages, unsigned long *moved,
 			     unsigned long *filled);
 int hmm_migrate_begin_to_device(struct hmm_devmem *devmem,
-				struct hmm_between *between,
 				struct hmm_migration *m,
 				unsigned long *missing);
 int hmm_migrate_end_to_device(struct hmm_migration *m,

@@ -15,6 +15,8 @@
 #include <linux/overflow.h>
 #include <linux/slab.h>
 
+#include <trace/events/hmm.h>
+
 #include "migrate.h"
 
 /* A copy goes through so many pages of RAM at a time, if they are at hand. */
@@ -79,12 +81,6 @@ void hmm_between_select(const struct hmm_between *between,
 	}
 }
 
-/* Base pages to copy: small pages, or one huge one. */
-static unsigned long hmm_between_nr_pages(const struct hmm_migration *m)
-{
-	return m->copies->order ? HMM_PMD_PAGES : m->nr_copies;
-}
-
 /* Base page @i of what is to be copied. */
 static struct hmm_devmem_copy hmm_between_piece(const struct hmm_migration *m,
 						unsigned long i)
@@ -138,14 +134,14 @@ static int hmm_between_copy_peer(struct hmm_devmem *devmem,
 	err = hmm_batch_copy_peer(devmem, peer, &batch);
 	if (err == -EOPNOTSUPP)
 		return err;
-	return hmm_between_wait(devmem, &batch, err, hmm_between_nr_pages(m));
+	return hmm_between_wait(devmem, &batch, err, hmm_migration_nr_jobs(m));
 }
 
 /* Copy by way of RAM.  Uses @m->clears. */
 static int hmm_between_copy_bounce(struct hmm_between *between,
 				   struct hmm_migration *m)
 {
-	unsigned long total = hmm_between_nr_pages(m), done, nr, i;
+	unsigned long total = hmm_migration_nr_jobs(m), done, nr, i;
 	struct hmm_devmem_copy *pages = m->clears;
 	int err = 0;
 
@@ -176,12 +172,14 @@ int hmm_between_fill(struct hmm_between *between, struct hmm_migration *m,
 		     unsigned long npages)
 {
 	struct hmm_devmem *from = between->from, *to = between->to;
+	unsigned long i, chosen, dropped, failed = 0;
 	atomic64_t *counter = &to->from_peers;
-	unsigned long i;
+	u64 began = hmm_trace_begin(hmm_migrate_copy);
 	int err;
 
 	if (!m->nr_copies)
 		return 0;
+	chosen = hmm_migration_nr_jobs(m);
 	err = hmm_between_copy_peer(to, from, DMA_TO_DEVICE, m);
 	if (err == -EOPNOTSUPP)
 		err = hmm_between_copy_peer(from, to, DMA_FROM_DEVICE, m);
@@ -190,11 +188,20 @@ int hmm_between_fill(struct hmm_between *between, struct hmm_migration *m,
 		err = hmm_between_copy_bounce(between, m);
 	}
 	if (!err)
-		atomic64_add(hmm_between_nr_pages(m), counter);
-	hmm_migrate_drop_poisoned(to, m, npages);
-	for (i = 0; i < npages && err; i++)
-		if (m->dst[i])
-			hmm_migrate_drop_dst(m, i);
+		atomic64_add(chosen, counter);
+	dropped = hmm_migrate_drop_poisoned(to, m, npages);
+	m->step.failed += dropped;
+	for (i = 0; i < npages && err; i++) {
+		if (!m->dst[i])
+			continue;
+		failed += hmm_migration_dst_pages(m, i);
+		hmm_migrate_drop_dst(m, i);
+	}
+	if (err)
+		hmm_migrate_count_failed(m, failed, err);
+	dropped += failed;
+	hmm_migrate_trace_copy(m, from, 0, npages, chosen - dropped, dropped,
+			       began);
 	return err;
 }
 
@@ -245,9 +252,8 @@ int hmm_migrate_between(struct hmm_devmem *from, struct hmm_devmem *to,
 	int ret;
 
 	*result = (struct hmm_migrate_result){};
-	if (from == to || start >= end || !PAGE_ALIGNED(start | end))
+	if (from == to || hmm_migrate_check(&walk))
 		return -EINVAL;
-	hmm_migrate_account_rest(result, (end - start) >> PAGE_SHIFT);
 	walk.between = hmm_between_alloc(from, to, result->left);
 	if (!walk.between)
 		return -ENOMEM;

@@ -214,6 +214,8 @@ void hmm_migrate_count_device(struct hmm_devmem *devmem, struct hmm_migration *m
 	unsigned long i, n;
 
 	nr = min(nr, args->npages);
+	if (hmm_migration_nr_jobs(m) == nr)
+		return;
 	for (i = 0; i < nr; i += n) {
 		struct page *src = hmm_migration_src(m, i);
 
@@ -261,12 +263,9 @@ void hmm_migrate_count_ram(struct hmm_migration *m, bool no_ram)
 	}
 }
 
-/* Of @chosen base pages that had a destination some lost it for @err. */
-void hmm_migrate_count_failed(struct hmm_migration *m, unsigned long chosen,
-			      int err)
+/* @nr base pages lost their destination for @err. */
+void hmm_migrate_count_failed(struct hmm_migration *m, unsigned long nr, int err)
 {
-	unsigned long nr = chosen - hmm_migration_nr_chosen(m, m->args.npages);
-
 	if (err == -ENOMEM)
 		m->step.no_room += nr;
 	else

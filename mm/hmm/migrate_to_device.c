@@ -235,10 +235,7 @@ static int hmm_migrate_wait_device(struct hmm_devmem *devmem,
 			continue;
 		hmm_migrate_drop_dst(m, i);
 		failed += nr;
-		if (err == -ENOMEM)
-			m->step.no_room += nr;
-		else
-			m->step.failed += nr;
+		hmm_migrate_count_failed(m, nr, err);
 	}
 	if (copy_err == -EIO || clear_err == -EIO)
 		atomic64_add(failed, &devmem->failed);
@@ -282,22 +279,6 @@ void hmm_migrate_book_device(struct hmm_devmem *devmem, struct hmm_migration *m,
 	atomic64_add(*moved + *filled, &devmem->migrated_in);
 }
 
-static void hmm_migrate_fill_between(struct hmm_migration *m)
-{
-	unsigned long npages = m->args.npages;
-	unsigned long chosen = hmm_migration_nr_chosen(m, npages);
-	u64 began = hmm_trace_begin(hmm_migrate_copy);
-
-	m->copy_err = hmm_between_fill(m->between, m, npages);
-	hmm_migrate_count_failed(m, chosen, m->copy_err);
-	if (trace_hmm_migrate_copy_enabled()) {
-		unsigned long copied = hmm_migration_nr_chosen(m, npages);
-
-		hmm_migrate_trace_copy(m, m->between->from, 0, npages, copied,
-				       chosen - copied, began);
-	}
-}
-
 /* Until hmm_migrate_leave_device() pages can arrive; -ENODEV or -EAGAIN if not. */
 static int hmm_migrate_enter_device(struct hmm_devmem *devmem,
 				    struct hmm_migration *m)
@@ -329,27 +310,20 @@ static void hmm_migrate_leave_device(struct hmm_devmem *devmem,
 
 /*
  * Begin a step of &hmm_migration.args, which is at most one page table and within
- * one VMA, from RAM or with @between from another device memory: all up to the copy,
- * which the device may still be at on return.  &hmm_migration.nr becomes how far the
- * step goes, for want of room not to the end; @missing: if pages of others were
- * evicted, how many would do.  Whatever this returns, hmm_migrate_end_to_device()
- * comes next.
+ * one VMA, from RAM or with &hmm_migration.between from another device memory: all up
+ * to the copy, which the device may still be at on return.  &hmm_migration.nr becomes
+ * how far the step goes, for want of room not to the end; @missing: if pages of others
+ * were evicted, how many would do.  Whatever this returns,
+ * hmm_migrate_end_to_device() comes next.
  */
 int hmm_migrate_begin_to_device(struct hmm_devmem *devmem,
-				struct hmm_between *between,
 				struct hmm_migration *m, unsigned long *missing)
 {
+	struct hmm_between *between = m->between;
 	struct migrate_vma *args = &m->args;
 	unsigned long settled;
 	int no_more, ret;
 
-	*missing = 0;
-	m->between = between;
-	m->nr = 0;
-	m->no_room = 0;
-	m->collected = false;
-	m->nr_copies = 0;
-	m->nr_clears = 0;
 	ret = hmm_migrate_enter_device(devmem, m);
 	if (ret)
 		return ret;
@@ -378,7 +352,7 @@ int hmm_migrate_begin_to_device(struct hmm_devmem *devmem,
 	}
 	hmm_migrate_count_device(devmem, m, m->nr);
 	if (between)
-		hmm_migrate_fill_between(m);
+		m->copy_err = hmm_between_fill(between, m, args->npages);
 	else
 		hmm_migrate_start_device(devmem, m);
 

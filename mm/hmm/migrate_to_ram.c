@@ -158,7 +158,7 @@ static void hmm_migrate_start_run(struct hmm_migration *m, unsigned long npages)
 static int hmm_migrate_wait_run(struct hmm_migration *m)
 {
 	struct hmm_devmem *devmem = m->devmem;
-	unsigned long i, nr = 0, pages;
+	unsigned long i, nr = 0;
 	int err = m->copy_err;
 
 	if (devmem)
@@ -169,12 +169,14 @@ static int hmm_migrate_wait_run(struct hmm_migration *m)
 		nr += hmm_migration_dst_pages(m, i);
 		hmm_migrate_drop_dst(m, i);
 	}
+	if (err)
+		hmm_migrate_count_failed(m, nr, err);
 	if (devmem) {
 		if (err == -EIO)
 			atomic64_add(nr, &devmem->failed);
-		pages = m->copies->order ? HMM_PMD_PAGES : m->nr_copies;
-		hmm_migrate_trace_copy(m, devmem, m->first, m->next, pages - nr,
-				       nr, m->copy.started_ns);
+		hmm_migrate_trace_copy(m, devmem, m->first, m->next,
+				       hmm_migration_nr_jobs(m) - nr, nr,
+				       m->copy.started_ns);
 		hmm_devmem_leave(devmem, m->idx);
 		m->devmem = NULL;
 	}
@@ -250,7 +252,6 @@ int hmm_migrate_begin_to_ram(struct hmm_migration *m)
 		      MIGRATE_VMA_SELECT_DEVICE_COHERENT;
 	if (HMM_HUGE_DEVICE_FOLIOS)
 		args->flags |= MIGRATE_VMA_SELECT_COMPOUND;
-	m->nr_copies = 0;
 	m->collected = !hmm_migrate_collect(m, args, NULL);
 	if (!m->collected) {
 		m->step.unsupported = m->nr;
@@ -267,14 +268,12 @@ int hmm_migrate_begin_to_ram(struct hmm_migration *m)
 int hmm_migrate_end_to_ram(struct hmm_migration *m,
 			   struct hmm_migrate_result *result)
 {
-	unsigned long npages = m->args.npages, chosen;
+	unsigned long npages = m->args.npages;
 	int ret = 0;
 	u64 began;
 
 	if (m->collected) {
-		chosen = hmm_migration_nr_chosen(m, npages);
 		ret = hmm_migrate_wait_ram(m, npages);
-		hmm_migrate_count_failed(m, chosen, ret);
 		began = hmm_trace_begin(hmm_migrate_commit);
 		migrate_vma_pages(&m->args);
 		m->step.moved = hmm_migrate_book_ram(m, npages);

@@ -335,8 +335,7 @@ static bool hmm_mirror_desc_ok(const struct hmm_mirror_desc *desc)
 	       desc->end <= TASK_SIZE_MAX &&
 	       (desc->page_sizes & PAGE_SIZE) &&
 	       !(desc->page_sizes & ~GENMASK(PMD_SHIFT, PAGE_SHIFT)) &&
-	       is_power_of_2(desc->fault_around) &&
-	       desc->fault_around >= PAGE_SIZE && desc->fault_around <= PMD_SIZE;
+	       hmm_range_size_ok(desc->fault_around);
 }
 
 /**

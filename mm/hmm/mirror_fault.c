@@ -15,7 +15,6 @@
  */
 #include <linux/export.h>
 #include <linux/hmm/migrate.h>
-#include <linux/log2.h>
 #include <linux/memremap.h>
 #include <linux/mmap_lock.h>
 #include <linux/sched/mm.h>
@@ -597,8 +596,7 @@ int hmm_mirror_fault_move(struct hmm_mirror *mirror, unsigned long addr,
 			  unsigned int access,
 			  const struct hmm_mirror_move *move)
 {
-	if (!is_power_of_2(move->size) || move->size < PAGE_SIZE ||
-	    move->size > PMD_SIZE)
+	if (!hmm_range_size_ok(move->size))
 		return -EINVAL;
 	return hmm_mirror_fault_one(mirror, addr, access, move);
 }
