@@ -6,7 +6,6 @@
 #include <linux/mm.h>
 #include <linux/string.h>
 #include <linux/suspend.h>
-#include <linux/vmalloc.h>
 
 #include "../internal.h"
 #include "test_device.h"
@@ -45,25 +44,6 @@ struct between_test {
 /* The operations have no other way to the test that runs. */
 static struct between_test *between_test;
 
-static int between_test_copy(struct hmm_devmem *devmem,
-			     struct hmm_devmem_batch *batch)
-{
-	return test_devmem_ops.copy(devmem, batch);
-}
-
-static int between_test_clear(struct hmm_devmem *devmem,
-			      struct hmm_devmem_batch *batch)
-{
-	return test_devmem_ops.clear(devmem, batch);
-}
-
-static void *between_test_frame(struct hmm_devmem *devmem, struct page *page)
-{
-	struct test_device *device = hmm_devmem_private(devmem);
-
-	return device->storage + hmm_devmem_offset(devmem, page_to_pfn(page));
-}
-
 static int between_test_copy_peer(struct hmm_devmem *devmem,
 				  struct hmm_devmem *peer,
 				  struct hmm_devmem_batch *batch)
@@ -80,10 +60,8 @@ static int between_test_copy_peer(struct hmm_devmem *devmem,
 	if (t->error)
 		return t->error;
 	for (i = 0; i < batch->nr; i++)
-		memcpy(between_test_frame(here ? devmem : peer,
-					  batch->pages[i].dst),
-		       between_test_frame(here ? peer : devmem,
-					  batch->pages[i].src),
+		memcpy(test_frame(here ? devmem : peer, batch->pages[i].dst),
+		       test_frame(here ? peer : devmem, batch->pages[i].src),
 		       PAGE_SIZE << batch->pages[i].order);
 	if (t->poison) {
 		offset = hmm_devmem_offset(devmem,
@@ -98,61 +76,35 @@ static int between_test_copy_peer(struct hmm_devmem *devmem,
 }
 
 static const struct hmm_devmem_ops between_test_ops = {
-	.copy = between_test_copy,
-	.clear = between_test_clear,
+	.copy = test_copy,
+	.clear = test_clear,
 	.copy_peer = between_test_copy_peer,
 };
 
 static struct test_device *between_test_device(struct kunit *test,
 					       bool loses_power)
 {
-	const struct hmm_devmem_desc desc = {
-		.ops = &between_test_ops,
-		.owner = &between_test,
-		.private = test_device_create_another(test),
-		.name = "hmm_kunit",
-		.nid = NUMA_NO_NODE,
-		.loses_power = loses_power,
-	};
-	struct test_device *device = desc.private;
-	struct hmm_devmem *devmem;
+	struct test_device *device = test_device_create_another(test);
+	struct hmm_devmem_desc desc = test_devmem_desc(device);
 
-	device->storage = vmalloc(TEST_DEVICE_SIZE);
-	KUNIT_ASSERT_NOT_NULL(test, device->storage);
-	devmem = hmm_devmem_add(&desc, TEST_DEVICE_SIZE);
-	if (PTR_ERR(devmem) == -EOPNOTSUPP)
-		kunit_skip(test, "no CONFIG_DEVICE_PRIVATE");
-	KUNIT_ASSERT_FALSE(test, IS_ERR(devmem));
-	device->devmem = devmem;
+	desc.ops = &between_test_ops;
+	desc.owner = &between_test;
+	desc.loses_power = loses_power;
+	test_device_add_memory_as(test, device, &desc, TEST_DEVICE_SIZE);
 	return device;
-}
-
-static void between_test_move_in(struct kunit *test, struct test_device *device,
-				 unsigned long addr, unsigned long pages)
-{
-	struct hmm_migrate_result result;
-
-	KUNIT_ASSERT_EQ(test, 0,
-			hmm_migrate_to_device(device->devmem, current->mm, addr,
-					      addr + pages * PAGE_SIZE, 0,
-					      &result));
-	KUNIT_ASSERT_EQ(test, pages, result.moved + result.filled);
 }
 
 static int between_test_init(struct kunit *test)
 {
 	struct between_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
-	unsigned long i;
 
 	KUNIT_ASSERT_NOT_NULL(test, t);
 	test->priv = t;
 	between_test = t;
 	t->from = between_test_device(test, false);
 	t->to = between_test_device(test, true);
-	t->addr = test_mmap(test, LENGTH, PROT_READ | PROT_WRITE);
-	for (i = 0; i < NR; i++)
-		test_write_word(test, t->addr + i * PAGE_SIZE, i + 1);
-	between_test_move_in(test, t->from, t->addr, NR);
+	t->addr = test_fill_pages(test, NR, 1);
+	test_device_move_in(test, t->from, t->addr, NR);
 	return 0;
 }
 
@@ -175,17 +127,6 @@ static void between_test_expect(struct kunit *test, unsigned long moved,
 	KUNIT_EXPECT_EQ(test, to, test_device_used(t->to));
 }
 
-static void between_test_verify(struct kunit *test)
-{
-	struct between_test *t = test->priv;
-	unsigned long i;
-
-	for (i = 0; i < NR; i++)
-		KUNIT_EXPECT_EQ_MSG(test, i + 1,
-				    test_read_word(test, t->addr + i * PAGE_SIZE),
-				    "page %lu", i);
-}
-
 static void between_test_args(struct kunit *test)
 {
 	struct between_test *t = test->priv;
@@ -206,7 +147,7 @@ static void between_test_args(struct kunit *test)
 					    end, 0, &t->result));
 	KUNIT_EXPECT_EQ(test, 0, t->result.left);
 	KUNIT_EXPECT_EQ(test, NR, test_device_used(t->from));
-	between_test_verify(test);
+	test_verify_pages(test, t->addr, NR, 1);
 }
 
 /* By the one, by the other, or by none. */
@@ -241,7 +182,7 @@ static void between_test_ways(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, NR, stats.from_peers);
 	KUNIT_EXPECT_EQ(test, 0, stats.through_ram);
 	KUNIT_EXPECT_EQ(test, 0, stats.failed + stats.cpu_faults);
-	between_test_verify(test);
+	test_verify_pages(test, t->addr, NR, 1);
 }
 
 static void between_test_evict_to(struct kunit *test)
@@ -256,7 +197,7 @@ static void between_test_evict_to(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, NR, result.evicted);
 	KUNIT_EXPECT_LT(test, 0, t->asked);
 	KUNIT_EXPECT_EQ(test, NR, test_device_used(t->to));
-	between_test_verify(test);
+	test_verify_pages(test, t->addr, NR, 1);
 }
 
 /* Another memory of the same owner is not the source. */
@@ -269,11 +210,11 @@ static void between_test_same_owner(struct kunit *test)
 			hmm_migrate_to_ram(current->mm, &between_test, t->addr,
 					   t->addr + NR / 2 * PAGE_SIZE,
 					   &t->result));
-	between_test_move_in(test, third, t->addr, NR / 2);
+	test_device_move_in(test, third, t->addr, NR / 2);
 	KUNIT_EXPECT_EQ(test, 0, between_test_migrate(t));
 	between_test_expect(test, NR / 2, 0, NR / 2);
 	KUNIT_EXPECT_EQ(test, NR / 2, test_device_used(third));
-	between_test_verify(test);
+	test_verify_pages(test, t->addr, NR, 1);
 }
 
 /* A peer that fails is not replaced by RAM. */
@@ -309,7 +250,7 @@ static void between_test_errors(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, 0, between_test_migrate(t));
 	between_test_expect(test, NR, 0, NR);
-	between_test_verify(test);
+	test_verify_pages(test, t->addr, NR, 1);
 }
 
 static void between_test_full(struct kunit *test)
@@ -318,7 +259,7 @@ static void between_test_full(struct kunit *test)
 	unsigned long rest = test_mmap(test, TEST_DEVICE_SIZE - 3 * PAGE_SIZE,
 				       PROT_READ | PROT_WRITE);
 
-	between_test_move_in(test, t->to, rest, TEST_PAGES - 3);
+	test_device_move_in(test, t->to, rest, TEST_PAGES - 3);
 	KUNIT_EXPECT_EQ(test, -ENOSPC, between_test_migrate(t));
 	between_test_expect(test, 3, NR - 3, TEST_PAGES);
 	KUNIT_EXPECT_EQ(test, -ENOSPC, between_test_migrate(t));
@@ -331,7 +272,7 @@ static void between_test_full(struct kunit *test)
 					    &t->result));
 	KUNIT_EXPECT_EQ(test, NR - 3, t->result.moved);
 	KUNIT_EXPECT_EQ(test, 0, test_device_used(t->from));
-	between_test_verify(test);
+	test_verify_pages(test, t->addr, NR, 1);
 }
 
 /* What is lost does not move. */
@@ -360,7 +301,7 @@ static void between_test_poisoned_destination(struct kunit *test)
 	between_test_expect(test, NR - 1, 1, NR - 1);
 	hmm_devmem_get_stats(t->to->devmem, &stats);
 	KUNIT_EXPECT_EQ(test, 1, stats.poisoned);
-	between_test_verify(test);
+	test_verify_pages(test, t->addr, NR, 1);
 }
 
 /* Nothing moves to memory that is about to lose power. */
@@ -375,7 +316,7 @@ static void between_test_suspended(struct kunit *test)
 	hmm_pm_notify(NULL, PM_POST_SUSPEND, NULL);
 	KUNIT_EXPECT_EQ(test, 0, between_test_migrate(t));
 	between_test_expect(test, NR, 0, NR);
-	between_test_verify(test);
+	test_verify_pages(test, t->addr, NR, 1);
 }
 
 static struct kunit_case between_test_cases[] = {

@@ -8,7 +8,6 @@
 #include <linux/mm.h>
 #include <linux/spinlock.h>
 #include <linux/suspend.h>
-#include <linux/vmalloc.h>
 
 #include "../internal.h"
 #include "test_device.h"
@@ -43,18 +42,6 @@ struct block_test {
 };
 
 static struct block_test driver;
-
-static int block_test_copy(struct hmm_devmem *devmem,
-			   struct hmm_devmem_batch *batch)
-{
-	return test_devmem_ops.copy(devmem, batch);
-}
-
-static int block_test_clear(struct hmm_devmem *devmem,
-			    struct hmm_devmem_batch *batch)
-{
-	return test_devmem_ops.clear(devmem, batch);
-}
 
 static bool block_test_may_evict(struct hmm_devmem *devmem, u64 offset, u64 size)
 {
@@ -96,8 +83,8 @@ static void block_test_put(struct hmm_devmem *devmem, u64 offset)
 }
 
 static const struct hmm_devmem_ops block_test_ops = {
-	.copy = block_test_copy,
-	.clear = block_test_clear,
+	.copy = test_copy,
+	.clear = test_clear,
 	.may_evict = block_test_may_evict,
 	.get_block = block_test_get,
 	.put_block = block_test_put,
@@ -105,33 +92,23 @@ static const struct hmm_devmem_ops block_test_ops = {
 
 static struct hmm_devmem_desc block_test_desc(struct test_device *device)
 {
-	return (struct hmm_devmem_desc){
-		.ops = &block_test_ops,
-		.owner = device,
-		.private = device,
-		.name = "hmm_kunit",
-		.nid = NUMA_NO_NODE,
-		.loses_power = true,
-	};
+	struct hmm_devmem_desc desc = test_devmem_desc(device);
+
+	desc.ops = &block_test_ops;
+	desc.loses_power = true;
+	return desc;
 }
 
 static int block_test_init(struct kunit *test)
 {
 	struct test_device *device = test_device_create(test);
 	struct hmm_devmem_desc desc = block_test_desc(device);
-	struct hmm_devmem *devmem;
 
 	test->priv = device;
 	memset(&driver, 0, sizeof(driver));
 	spin_lock_init(&driver.lock);
 	driver.limit = BLOCKS;
-	device->storage = vmalloc(SIZE);
-	KUNIT_ASSERT_NOT_NULL(test, device->storage);
-	devmem = hmm_devmem_add(&desc, SIZE);
-	if (PTR_ERR(devmem) == -EOPNOTSUPP)
-		kunit_skip(test, "no CONFIG_DEVICE_PRIVATE");
-	KUNIT_ASSERT_FALSE(test, IS_ERR(devmem));
-	device->devmem = devmem;
+	test_device_add_memory_as(test, device, &desc, SIZE);
 	return 0;
 }
 

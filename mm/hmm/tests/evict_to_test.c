@@ -28,7 +28,6 @@ struct evict_to_test {
 static int evict_to_test_init(struct kunit *test)
 {
 	struct evict_to_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
-	unsigned long i;
 
 	KUNIT_ASSERT_NOT_NULL(test, t);
 	test->priv = t;
@@ -36,22 +35,8 @@ static int evict_to_test_init(struct kunit *test)
 	t->to = test_device_create_another(test);
 	test_device_add_memory(test, t->from);
 	test_device_add_memory(test, t->to);
-	t->addr = test_mmap(test, LENGTH, PROT_READ | PROT_WRITE);
-	for (i = 0; i < NR; i++)
-		test_write_word(test, t->addr + i * PAGE_SIZE, i + 1);
+	t->addr = test_fill_pages(test, NR, 1);
 	return 0;
-}
-
-static void evict_to_test_move_in(struct kunit *test, struct test_device *device,
-				  unsigned long addr, unsigned long pages)
-{
-	struct hmm_migrate_result result;
-
-	KUNIT_ASSERT_EQ(test, 0,
-			hmm_migrate_to_device(device->devmem, current->mm, addr,
-					      addr + pages * PAGE_SIZE, 0,
-					      &result));
-	KUNIT_ASSERT_EQ(test, pages, result.moved + result.filled);
 }
 
 static int evict_to_test_evict(struct evict_to_test *t, unsigned long pages,
@@ -71,22 +56,11 @@ static void evict_to_test_expect(struct kunit *test, unsigned long evicted,
 	KUNIT_EXPECT_EQ(test, to, test_device_used(t->to));
 }
 
-static void evict_to_test_verify(struct kunit *test)
-{
-	struct evict_to_test *t = test->priv;
-	unsigned long i;
-
-	for (i = 0; i < NR; i++)
-		KUNIT_EXPECT_EQ_MSG(test, i + 1,
-				    test_read_word(test, t->addr + i * PAGE_SIZE),
-				    "page %lu", i);
-}
-
 static void evict_to_test_args(struct kunit *test)
 {
 	struct evict_to_test *t = test->priv;
 
-	evict_to_test_move_in(test, t->from, t->addr, NR);
+	test_device_move_in(test, t->from, t->addr, NR);
 	KUNIT_EXPECT_EQ(test, -EINVAL,
 			hmm_devmem_evict_to(t->from->devmem, NULL, ULONG_MAX,
 					    TEST_TIMEOUT_MS, &t->result));
@@ -103,7 +77,7 @@ static void evict_to_test_there_and_back(struct kunit *test)
 	struct evict_to_test *t = test->priv;
 	struct hmm_devmem_stats from, to;
 
-	evict_to_test_move_in(test, t->from, t->addr, NR);
+	test_device_move_in(test, t->from, t->addr, NR);
 	KUNIT_EXPECT_EQ(test, 0, evict_to_test_evict(t, 5, TEST_TIMEOUT_MS));
 	evict_to_test_expect(test, 5, NR - 5, 5);
 	KUNIT_EXPECT_EQ(test, 0, evict_to_test_evict(t, ULONG_MAX,
@@ -124,7 +98,7 @@ static void evict_to_test_there_and_back(struct kunit *test)
 					    ULONG_MAX, TEST_TIMEOUT_MS,
 					    &t->result));
 	evict_to_test_expect(test, NR, NR, 0);
-	evict_to_test_verify(test);
+	test_verify_pages(test, t->addr, NR, 1);
 	evict_to_test_expect(test, NR, 0, 0);
 }
 
@@ -133,7 +107,7 @@ static void evict_to_test_target_removed(struct kunit *test)
 {
 	struct evict_to_test *t = test->priv;
 
-	evict_to_test_move_in(test, t->from, t->addr, NR);
+	test_device_move_in(test, t->from, t->addr, NR);
 	KUNIT_EXPECT_EQ(test, 0, evict_to_test_evict(t, ULONG_MAX,
 						     TEST_TIMEOUT_MS));
 	KUNIT_EXPECT_EQ(test, 1, test_read_word(test, t->addr));
@@ -141,7 +115,7 @@ static void evict_to_test_target_removed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, hmm_devmem_remove(t->to->devmem,
 						   TEST_TIMEOUT_MS, NULL));
 	t->to->devmem = NULL;
-	evict_to_test_verify(test);
+	test_verify_pages(test, t->addr, NR, 1);
 }
 
 static void evict_to_test_full(struct kunit *test)
@@ -150,8 +124,8 @@ static void evict_to_test_full(struct kunit *test)
 	unsigned long rest = test_mmap(test, TEST_DEVICE_SIZE - 3 * PAGE_SIZE,
 				       PROT_READ | PROT_WRITE);
 
-	evict_to_test_move_in(test, t->to, rest, TEST_PAGES - 3);
-	evict_to_test_move_in(test, t->from, t->addr, NR);
+	test_device_move_in(test, t->to, rest, TEST_PAGES - 3);
+	test_device_move_in(test, t->from, t->addr, NR);
 	KUNIT_EXPECT_EQ(test, -ENOSPC, evict_to_test_evict(t, ULONG_MAX,
 							   TEST_TIMEOUT_MS));
 	evict_to_test_expect(test, 3, NR - 3, TEST_PAGES);
@@ -164,7 +138,7 @@ static void evict_to_test_full(struct kunit *test)
 	evict_to_test_expect(test, 0, NR - 3, TEST_PAGES);
 	KUNIT_EXPECT_EQ(test, NR - 3, t->result.no_room + t->result.untried);
 	KUNIT_EXPECT_EQ(test, 0, test_read_word(test, rest));
-	evict_to_test_verify(test);
+	test_verify_pages(test, t->addr, NR, 1);
 	/* While its address space is there. */
 	KUNIT_EXPECT_EQ(test, 0, hmm_devmem_evict(t->to->devmem, ULONG_MAX,
 						  TEST_TIMEOUT_MS, &t->result));
@@ -179,7 +153,7 @@ static void evict_to_test_errors(struct kunit *test)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(failing); i++) {
-		evict_to_test_move_in(test, t->from, t->addr, NR);
+		test_device_move_in(test, t->from, t->addr, NR);
 		failing[i]->copy_errors = UINT_MAX;
 		KUNIT_EXPECT_EQ(test, -ETIME,
 				evict_to_test_evict(t, ULONG_MAX, 50));
@@ -196,7 +170,7 @@ static void evict_to_test_errors(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, 0, t->result.failed);
 		hmm_devmem_get_stats(failing[i]->devmem, &stats);
 		KUNIT_EXPECT_LT(test, 0, stats.failed);
-		evict_to_test_verify(test);
+		test_verify_pages(test, t->addr, NR, 1);
 	}
 }
 

@@ -22,30 +22,6 @@ static void migrate_test_exit(struct kunit *test)
 	test_device_destroy(test->priv);
 }
 
-/* @pages pages of which those in @present hold their number plus @base. */
-static unsigned long migrate_test_fill(struct kunit *test, unsigned long pages,
-				       u64 base)
-{
-	unsigned long addr = test_mmap(test, pages * PAGE_SIZE,
-				       PROT_READ | PROT_WRITE);
-	unsigned long i;
-
-	for (i = 0; i < pages; i++)
-		test_write_word(test, addr + i * PAGE_SIZE, base + i);
-	return addr;
-}
-
-static void migrate_test_verify(struct kunit *test, unsigned long addr,
-				unsigned long pages, u64 base)
-{
-	unsigned long i;
-
-	for (i = 0; i < pages; i++)
-		KUNIT_EXPECT_EQ_MSG(test, base + i,
-				    test_read_word(test, addr + i * PAGE_SIZE),
-				    "page %lu", i);
-}
-
 static void migrate_test_expect(struct kunit *test,
 				const struct hmm_migrate_result *result,
 				unsigned long moved, unsigned long filled,
@@ -67,7 +43,7 @@ static void migrate_test_args(struct kunit *test)
 	unsigned long addr;
 
 	test_device_add_memory(test, device);
-	addr = migrate_test_fill(test, NR, 1);
+	addr = test_fill_pages(test, NR, 1);
 
 	KUNIT_EXPECT_EQ(test, -EINVAL,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
@@ -95,7 +71,7 @@ static void migrate_test_there_and_back(struct kunit *test)
 	unsigned long addr;
 
 	test_device_add_memory(test, device);
-	addr = migrate_test_fill(test, NR, 100);
+	addr = test_fill_pages(test, NR, 100);
 
 	KUNIT_EXPECT_EQ(test, 0,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
@@ -116,7 +92,7 @@ static void migrate_test_there_and_back(struct kunit *test)
 					   addr + LENGTH, &result));
 	migrate_test_expect(test, &result, NR, 0, 0);
 	KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
-	migrate_test_verify(test, addr, NR, 100);
+	test_verify_pages(test, addr, NR, 100);
 }
 
 /* The CPU touches pages on the device: they come back with what they hold. */
@@ -128,14 +104,14 @@ static void migrate_test_cpu_fault(struct kunit *test)
 	unsigned long addr;
 
 	test_device_add_memory(test, device);
-	addr = migrate_test_fill(test, NR, 200);
+	addr = test_fill_pages(test, NR, 200);
 	KUNIT_ASSERT_EQ(test, 0,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
 					      addr + LENGTH, 0, &result));
 
 	/* One failed copy is tried again, with the faulting page alone. */
 	device->copy_errors = 1;
-	migrate_test_verify(test, addr, NR, 200);
+	test_verify_pages(test, addr, NR, 200);
 	hmm_devmem_get_stats(device->devmem, &stats);
 	KUNIT_EXPECT_EQ(test, stats.used, 0);
 	KUNIT_EXPECT_EQ(test, stats.migrated_in, NR);
@@ -159,15 +135,15 @@ static void migrate_test_cpu_fault_around(struct kunit *test)
 		struct hmm_devmem_stats stats;
 
 		desc.cpu_fault_around = size;
-		test_device_add_memory_as(test, device, &desc);
-		addr = migrate_test_fill(test, pages, 900);
+		test_device_add_memory_as(test, device, &desc, TEST_DEVICE_SIZE);
+		addr = test_fill_pages(test, pages, 900);
 		KUNIT_ASSERT_EQ(test, 0,
 				hmm_migrate_to_device(device->devmem,
 						      current->mm, addr, addr +
 						      pages * PAGE_SIZE, 0,
 						      &result));
 		KUNIT_ASSERT_EQ(test, pages, result.moved);
-		migrate_test_verify(test, addr, pages, 900);
+		test_verify_pages(test, addr, pages, 900);
 		hmm_devmem_get_stats(device->devmem, &stats);
 		KUNIT_EXPECT_EQ(test, pages, stats.migrated_out);
 		/* A few windows are smaller, at the beginning and the end. */
@@ -220,17 +196,17 @@ static void migrate_test_bounce(struct kunit *test)
 	unsigned long addr;
 
 	desc.residency_ms = 600000;
-	test_device_add_memory_as(test, device, &desc);
-	addr = migrate_test_fill(test, 1, 77);
+	test_device_add_memory_as(test, device, &desc, TEST_DEVICE_SIZE);
+	addr = test_fill_pages(test, 1, 77);
 	migrate_test_move(test, addr, true, true);
-	migrate_test_verify(test, addr, 1, 77);
+	test_verify_pages(test, addr, 1, 77);
 	migrate_test_move(test, addr, true, false);
 	migrate_test_move(test, addr, true, false);
 	hmm_devmem_get_stats(device->devmem, &stats);
 	KUNIT_EXPECT_EQ(test, 1, stats.bounces);
 	KUNIT_EXPECT_EQ(test, 2, stats.suppressed);
 	migrate_test_move(test, addr, false, true);
-	migrate_test_verify(test, addr, 1, 77);
+	test_verify_pages(test, addr, 1, 77);
 	hmm_devmem_get_stats(device->devmem, &stats);
 	KUNIT_EXPECT_EQ(test, 2, stats.bounces);
 	KUNIT_EXPECT_EQ(test, 2, stats.suppressed);
@@ -246,17 +222,17 @@ static void migrate_test_no_bounce(struct kunit *test)
 	unsigned int i;
 
 	desc.residency_ms = 1;
-	test_device_add_memory_as(test, device, &desc);
-	addr = migrate_test_fill(test, 1, 78);
+	test_device_add_memory_as(test, device, &desc, TEST_DEVICE_SIZE);
+	addr = test_fill_pages(test, 1, 78);
 	for (i = 0; i < 3; i++) {
 		migrate_test_move(test, addr, true, true);
 		msleep(100);
-		migrate_test_verify(test, addr, 1, 78);
+		test_verify_pages(test, addr, 1, 78);
 	}
 	hmm_devmem_get_stats(device->devmem, &stats);
 	KUNIT_EXPECT_EQ(test, 0, stats.bounces);
 	migrate_test_move(test, addr, true, true);
-	migrate_test_verify(test, addr, 1, 78);
+	test_verify_pages(test, addr, 1, 78);
 	msleep(100);
 	migrate_test_move(test, addr, true, true);
 	hmm_devmem_get_stats(device->devmem, &stats);
@@ -273,8 +249,8 @@ static void migrate_test_policy(struct kunit *test)
 
 	desc.ops = &test_policy_ops;
 	desc.residency_ms = 600000;
-	test_device_add_memory_as(test, device, &desc);
-	addr = migrate_test_fill(test, 1, 79);
+	test_device_add_memory_as(test, device, &desc, TEST_DEVICE_SIZE);
+	addr = test_fill_pages(test, 1, 79);
 	device->may_not_migrate = true;
 	migrate_test_move(test, addr, true, false);
 	KUNIT_EXPECT_EQ(test, 1, device->asks);
@@ -287,12 +263,12 @@ static void migrate_test_policy(struct kunit *test)
 	/* Nobody asks about what a process wants. */
 	migrate_test_move(test, addr, false, true);
 	KUNIT_EXPECT_EQ(test, 1, device->asks);
-	migrate_test_verify(test, addr, 1, 79);
+	test_verify_pages(test, addr, 1, 79);
 	device->may_not_migrate = false;
 	migrate_test_move(test, addr, true, true);
 	KUNIT_EXPECT_EQ(test, 1, device->asked.bounces);
 	KUNIT_EXPECT_GT(test, 600000, device->asked.ram_ms);
-	migrate_test_verify(test, addr, 1, 79);
+	test_verify_pages(test, addr, 1, 79);
 	migrate_test_move(test, addr, true, true);
 	KUNIT_EXPECT_EQ(test, 2, device->asked.bounces);
 	hmm_devmem_get_stats(device->devmem, &stats);
@@ -311,7 +287,7 @@ static void migrate_test_fault_move(struct kunit *test)
 	unsigned long addr, i;
 
 	desc.residency_ms = 600000;
-	test_device_add_memory_as(test, device, &desc);
+	test_device_add_memory_as(test, device, &desc, TEST_DEVICE_SIZE);
 	test_device_add_memory(test, another);
 	test_device_mirror(test, device);
 	addr = ALIGN(test_mmap(test, 2 * SZ_64K, PROT_READ | PROT_WRITE),
@@ -380,7 +356,7 @@ static void migrate_test_full(struct kunit *test)
 	unsigned long addr;
 
 	test_device_add_memory(test, device);
-	addr = migrate_test_fill(test, fits + NR, 300);
+	addr = test_fill_pages(test, fits + NR, 300);
 
 	KUNIT_EXPECT_EQ(test, -ENOSPC,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
@@ -389,7 +365,7 @@ static void migrate_test_full(struct kunit *test)
 	migrate_test_expect(test, &result, fits, 0, NR);
 	KUNIT_EXPECT_EQ(test, NR, result.no_room);
 	KUNIT_EXPECT_EQ(test, fits, test_device_used(device));
-	migrate_test_verify(test, addr, fits + NR, 300);
+	test_verify_pages(test, addr, fits + NR, 300);
 }
 
 /* A device that fails to copy or to clear changes nothing. */
@@ -400,7 +376,7 @@ static void migrate_test_device_errors(struct kunit *test)
 	unsigned long addr, hole;
 
 	test_device_add_memory(test, device);
-	addr = migrate_test_fill(test, NR, 400);
+	addr = test_fill_pages(test, NR, 400);
 	hole = test_mmap(test, LENGTH, PROT_READ | PROT_WRITE);
 
 	device->copy_errors = 1;
@@ -409,7 +385,7 @@ static void migrate_test_device_errors(struct kunit *test)
 					      addr + LENGTH, 0, &result));
 	migrate_test_expect(test, &result, 0, 0, NR);
 	KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
-	migrate_test_verify(test, addr, NR, 400);
+	test_verify_pages(test, addr, NR, 400);
 
 	device->clear_errors = 1;
 	KUNIT_EXPECT_EQ(test, -EIO,
@@ -429,7 +405,7 @@ static void migrate_test_device_errors(struct kunit *test)
 	migrate_test_expect(test, &result, 0, 0, NR);
 	KUNIT_EXPECT_EQ(test, NR, result.failed);
 	KUNIT_EXPECT_EQ(test, NR, test_device_used(device));
-	migrate_test_verify(test, addr, NR, 400);
+	test_verify_pages(test, addr, NR, 400);
 }
 
 static void migrate_test_evict(struct kunit *test)
@@ -440,7 +416,7 @@ static void migrate_test_evict(struct kunit *test)
 	unsigned long addr;
 
 	test_device_add_memory(test, device);
-	addr = migrate_test_fill(test, NR, 500);
+	addr = test_fill_pages(test, NR, 500);
 	KUNIT_ASSERT_EQ(test, 0,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
 					      addr + LENGTH, 0, &result));
@@ -457,7 +433,7 @@ static void migrate_test_evict(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, NR - 5, evicted.evicted);
 	KUNIT_EXPECT_EQ(test, 0, evicted.failed);
 	KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
-	migrate_test_verify(test, addr, NR, 500);
+	test_verify_pages(test, addr, NR, 500);
 }
 
 /* Removal brings the pages back; the process does not notice. */
@@ -468,14 +444,14 @@ static void migrate_test_remove(struct kunit *test)
 	unsigned long addr;
 
 	test_device_add_memory(test, device);
-	addr = migrate_test_fill(test, NR, 600);
+	addr = test_fill_pages(test, NR, 600);
 	KUNIT_ASSERT_EQ(test, 0,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
 					      addr + LENGTH, 0, &result));
 	KUNIT_EXPECT_EQ(test, 0, hmm_devmem_remove(device->devmem,
 						   TEST_TIMEOUT_MS, NULL));
 	device->devmem = NULL;
-	migrate_test_verify(test, addr, NR, 600);
+	test_verify_pages(test, addr, NR, 600);
 }
 
 /* The device is gone and copies nothing: its pages are lost, and only those. */
@@ -488,8 +464,8 @@ static void migrate_test_remove_gone(struct kunit *test)
 	u64 word;
 
 	test_device_add_memory(test, device);
-	in_ram = migrate_test_fill(test, NR, 700);
-	addr = migrate_test_fill(test, NR, 800);
+	in_ram = test_fill_pages(test, NR, 700);
+	addr = test_fill_pages(test, NR, 800);
 	KUNIT_ASSERT_EQ(test, 0,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
 					      addr + LENGTH, 0, &result));
@@ -504,7 +480,7 @@ static void migrate_test_remove_gone(struct kunit *test)
 		KUNIT_EXPECT_NE(test, 0,
 				copy_from_user(&word, (void __user *)addr +
 					       i * PAGE_SIZE, sizeof(word)));
-	migrate_test_verify(test, in_ram, NR, 700);
+	test_verify_pages(test, in_ram, NR, 700);
 	/* The memory is unplugged with the last of its pages. */
 	KUNIT_EXPECT_EQ(test, 0, vm_munmap(addr, LENGTH));
 }

@@ -76,7 +76,7 @@ static int pipeline_test_init(struct kunit *test)
 	desc.ops = &late_ops;
 	memset(&late, 0, sizeof(late));
 	INIT_DELAYED_WORK(&late.work, late_work);
-	test_device_add_memory_as(test, device, &desc);
+	test_device_add_memory_as(test, device, &desc, TEST_DEVICE_SIZE);
 	return 0;
 }
 

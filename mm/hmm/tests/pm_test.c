@@ -10,7 +10,6 @@
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/suspend.h>
-#include <linux/vmalloc.h>
 #include <linux/workqueue.h>
 
 #include "../internal.h"
@@ -29,13 +28,7 @@ static int pm_test_copy(struct hmm_devmem *devmem,
 	if (hmm_devmem_private(devmem) == pm_test_failing &&
 	    batch->direction == DMA_FROM_DEVICE)
 		return pm_test_error;
-	return test_devmem_ops.copy(devmem, batch);
-}
-
-static int pm_test_clear(struct hmm_devmem *devmem,
-			 struct hmm_devmem_batch *batch)
-{
-	return test_devmem_ops.clear(devmem, batch);
+	return test_copy(devmem, batch);
 }
 
 /* A device in use keeps all of its memory, if it is asked. */
@@ -46,7 +39,7 @@ static bool pm_test_may_evict(struct hmm_devmem *devmem, u64 offset, u64 size)
 
 static const struct hmm_devmem_ops pm_test_ops = {
 	.copy = pm_test_copy,
-	.clear = pm_test_clear,
+	.clear = test_clear,
 	.may_evict = pm_test_may_evict,
 };
 
@@ -74,44 +67,11 @@ static void pm_test_exit(struct kunit *test)
 static void pm_test_add_memory(struct kunit *test, struct test_device *device,
 			       bool loses_power)
 {
-	const struct hmm_devmem_desc desc = {
-		.ops = &pm_test_ops,
-		.owner = device,
-		.private = device,
-		.name = "hmm_kunit",
-		.nid = NUMA_NO_NODE,
-		.loses_power = loses_power,
-	};
-	struct hmm_devmem *devmem;
+	struct hmm_devmem_desc desc = test_devmem_desc(device);
 
-	device->storage = vmalloc(TEST_DEVICE_SIZE);
-	KUNIT_ASSERT_NOT_NULL(test, device->storage);
-	devmem = hmm_devmem_add(&desc, TEST_DEVICE_SIZE);
-	if (PTR_ERR(devmem) == -EOPNOTSUPP)
-		kunit_skip(test, "no CONFIG_DEVICE_PRIVATE");
-	KUNIT_ASSERT_FALSE(test, IS_ERR(devmem));
-	device->devmem = devmem;
-}
-
-/* Pages that hold their number plus @base. */
-static unsigned long pm_test_fill(struct kunit *test, u64 base)
-{
-	unsigned long addr = test_mmap(test, LENGTH, PROT_READ | PROT_WRITE);
-	unsigned long i;
-
-	for (i = 0; i < NR; i++)
-		test_write_word(test, addr + i * PAGE_SIZE, base + i);
-	return addr;
-}
-
-static void pm_test_verify(struct kunit *test, unsigned long addr, u64 base)
-{
-	unsigned long i;
-
-	for (i = 0; i < NR; i++)
-		KUNIT_EXPECT_EQ_MSG(test, base + i,
-				    test_read_word(test, addr + i * PAGE_SIZE),
-				    "page %lu", i);
+	desc.ops = &pm_test_ops;
+	desc.loses_power = loses_power;
+	test_device_add_memory_as(test, device, &desc, TEST_DEVICE_SIZE);
 }
 
 static void pm_test_move_in(struct kunit *test, struct test_device *device,
@@ -155,7 +115,7 @@ static void pm_test_there_and_back(struct kunit *test, unsigned long prepare,
 	unsigned long addr;
 
 	pm_test_add_memory(test, device, true);
-	addr = pm_test_fill(test, prepare);
+	addr = test_fill_pages(test, NR, prepare);
 	pm_test_move_in(test, device, addr);
 
 	/* The device's wish to keep its memory does not count. */
@@ -164,7 +124,7 @@ static void pm_test_there_and_back(struct kunit *test, unsigned long prepare,
 	KUNIT_EXPECT_EQ(test, 0, stats.used);
 	KUNIT_EXPECT_EQ(test, NR, stats.evicted);
 	KUNIT_EXPECT_EQ(test, 0, stats.cpu_faults);
-	pm_test_verify(test, addr, prepare);
+	test_verify_pages(test, addr, NR, prepare);
 	pm_test_refused(test, device, addr);
 
 	KUNIT_EXPECT_EQ(test, 0, pm_test_notify(post));
@@ -173,7 +133,7 @@ static void pm_test_there_and_back(struct kunit *test, unsigned long prepare,
 			hmm_migrate_to_ram(current->mm, device, addr,
 					   addr + LENGTH,
 					   &(struct hmm_migrate_result){}));
-	pm_test_verify(test, addr, prepare);
+	test_verify_pages(test, addr, NR, prepare);
 }
 
 static void pm_test_suspend(struct kunit *test)
@@ -200,8 +160,8 @@ static void pm_test_keeps_power(struct kunit *test)
 	unsigned long addr, other;
 
 	pm_test_add_memory(test, device, false);
-	addr = pm_test_fill(test, 1);
-	other = pm_test_fill(test, 2);
+	addr = test_fill_pages(test, NR, 1);
+	other = test_fill_pages(test, NR, 2);
 	pm_test_move_in(test, device, addr);
 
 	KUNIT_EXPECT_EQ(test, 0, pm_test_notify(PM_SUSPEND_PREPARE));
@@ -217,8 +177,8 @@ static void pm_test_keeps_power(struct kunit *test)
 	pm_test_refused(test, device, addr);
 	KUNIT_EXPECT_EQ(test, 0, pm_test_notify(PM_POST_HIBERNATION));
 	pm_test_move_in(test, device, addr);
-	pm_test_verify(test, addr, 1);
-	pm_test_verify(test, other, 2);
+	test_verify_pages(test, addr, NR, 1);
+	test_verify_pages(test, other, NR, 2);
 }
 
 /* Devices that come and go while the system is about to sleep. */
@@ -226,7 +186,7 @@ static void pm_test_hotplug(struct kunit *test)
 {
 	struct test_device *device = test->priv;
 	struct test_device *another = test_device_create_another(test);
-	unsigned long addr = pm_test_fill(test, 1);
+	unsigned long addr = test_fill_pages(test, NR, 1);
 
 	pm_test_add_memory(test, device, true);
 	KUNIT_EXPECT_EQ(test, 0, pm_test_notify(PM_SUSPEND_PREPARE));
@@ -237,14 +197,14 @@ static void pm_test_hotplug(struct kunit *test)
 	device->devmem = NULL;
 	KUNIT_EXPECT_EQ(test, 0, pm_test_notify(PM_POST_SUSPEND));
 	pm_test_move_in(test, another, addr);
-	pm_test_verify(test, addr, 1);
+	test_verify_pages(test, addr, NR, 1);
 }
 
 /* The system is suspended while a program has begun to hibernate it. */
 static void pm_test_nested(struct kunit *test)
 {
 	struct test_device *device = test->priv;
-	unsigned long addr = pm_test_fill(test, 1);
+	unsigned long addr = test_fill_pages(test, NR, 1);
 
 	pm_test_add_memory(test, device, true);
 	KUNIT_EXPECT_EQ(test, 0, pm_test_notify(PM_HIBERNATION_PREPARE));
@@ -267,8 +227,8 @@ static void pm_test_aborted(struct kunit *test, int error, int expected)
 
 	pm_test_add_memory(test, device, true);
 	pm_test_add_memory(test, another, true);
-	addr = pm_test_fill(test, 1);
-	other = pm_test_fill(test, 2);
+	addr = test_fill_pages(test, NR, 1);
+	other = test_fill_pages(test, NR, 2);
 	pm_test_move_in(test, device, addr);
 	pm_test_move_in(test, another, other);
 
@@ -285,8 +245,8 @@ static void pm_test_aborted(struct kunit *test, int error, int expected)
 	pm_test_refused(test, device, addr);
 	pm_test_refused(test, another, other);
 	KUNIT_EXPECT_EQ(test, 0, pm_test_notify(PM_POST_SUSPEND));
-	pm_test_verify(test, addr, 1);
-	pm_test_verify(test, other, 2);
+	test_verify_pages(test, addr, NR, 1);
+	test_verify_pages(test, other, NR, 2);
 }
 
 static void pm_test_no_ram(struct kunit *test)
@@ -309,7 +269,7 @@ static void pm_test_evict_to(struct kunit *test)
 
 	pm_test_add_memory(test, device, true);
 	test_device_add_memory(test, awake);
-	addr = pm_test_fill(test, 1);
+	addr = test_fill_pages(test, NR, 1);
 	pm_test_move_in(test, awake, addr);
 	KUNIT_EXPECT_EQ(test, 0, pm_test_notify(PM_SUSPEND_PREPARE));
 	KUNIT_EXPECT_EQ(test, -EAGAIN,
@@ -328,7 +288,7 @@ static void pm_test_evict_to(struct kunit *test)
 					    &result));
 	KUNIT_EXPECT_EQ(test, NR, result.evicted);
 	KUNIT_EXPECT_EQ(test, NR, test_device_used(device));
-	pm_test_verify(test, addr, 1);
+	test_verify_pages(test, addr, NR, 1);
 }
 
 /* A page that somebody holds. */
@@ -348,7 +308,7 @@ static struct page *pm_test_hold(struct kunit *test, struct test_device *device)
 static void pm_test_busy(struct kunit *test)
 {
 	struct test_device *device = test->priv;
-	unsigned long addr = pm_test_fill(test, 1);
+	unsigned long addr = test_fill_pages(test, NR, 1);
 	struct page *page;
 
 	pm_test_add_memory(test, device, true);
@@ -360,14 +320,14 @@ static void pm_test_busy(struct kunit *test)
 	pm_test_move_in(test, device, addr);
 	KUNIT_EXPECT_EQ(test, 0, pm_test_notify(PM_SUSPEND_PREPARE));
 	pm_test_refused(test, device, addr);
-	pm_test_verify(test, addr, 1);
+	test_verify_pages(test, addr, NR, 1);
 }
 
 /* Whoever puts the system to sleep is killed meanwhile. */
 static void pm_test_killed(struct kunit *test)
 {
 	struct test_device *device = test->priv;
-	unsigned long addr = pm_test_fill(test, 1);
+	unsigned long addr = test_fill_pages(test, NR, 1);
 	struct page *page;
 
 	pm_test_add_memory(test, device, true);
@@ -379,7 +339,7 @@ static void pm_test_killed(struct kunit *test)
 	disallow_signal(SIGKILL);
 	hmm_devmem_free_pages(&page, 1);
 	pm_test_move_in(test, device, addr);
-	pm_test_verify(test, addr, 1);
+	test_verify_pages(test, addr, NR, 1);
 }
 
 struct pm_test_prepare {

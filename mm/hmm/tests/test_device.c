@@ -180,7 +180,8 @@ const struct hmm_mirror_ops test_flush_ops = {
 	.flush_wait = test_flush_wait,
 };
 
-static void *test_frame(struct hmm_devmem *devmem, struct page *page)
+/* Where the device keeps a page of its memory. */
+void *test_frame(struct hmm_devmem *devmem, struct page *page)
 {
 	struct test_device *device = hmm_devmem_private(devmem);
 
@@ -417,15 +418,15 @@ struct hmm_devmem_desc test_devmem_desc(struct test_device *device)
 
 /* The memory comes with old content, as real memory does. */
 void test_device_add_memory_as(struct kunit *test, struct test_device *device,
-			       const struct hmm_devmem_desc *desc)
+			       const struct hmm_devmem_desc *desc, size_t size)
 {
 	struct hmm_devmem *devmem;
 
-	device->storage = vmalloc(TEST_DEVICE_SIZE);
+	device->storage = vmalloc(size);
 	KUNIT_ASSERT_NOT_NULL(test, device->storage);
-	memset(device->storage, 0xa5, TEST_DEVICE_SIZE);
+	memset(device->storage, 0xa5, size);
 
-	devmem = hmm_devmem_add(desc, TEST_DEVICE_SIZE);
+	devmem = hmm_devmem_add(desc, size);
 	if (PTR_ERR(devmem) == -EOPNOTSUPP)
 		kunit_skip(test, "no CONFIG_DEVICE_PRIVATE");
 	KUNIT_ASSERT_FALSE(test, IS_ERR(devmem));
@@ -436,7 +437,20 @@ void test_device_add_memory(struct kunit *test, struct test_device *device)
 {
 	const struct hmm_devmem_desc desc = test_devmem_desc(device);
 
-	test_device_add_memory_as(test, device, &desc);
+	test_device_add_memory_as(test, device, &desc, TEST_DEVICE_SIZE);
+}
+
+/* All of it has to move, or be filled. */
+void test_device_move_in(struct kunit *test, struct test_device *device,
+			 unsigned long addr, unsigned long pages)
+{
+	struct hmm_migrate_result result;
+
+	KUNIT_ASSERT_EQ(test, 0,
+			hmm_migrate_to_device(device->devmem, current->mm, addr,
+					      addr + pages * PAGE_SIZE, 0,
+					      &result));
+	KUNIT_ASSERT_EQ(test, pages, result.moved + result.filled);
 }
 
 unsigned long test_device_used(struct test_device *device)
@@ -515,4 +529,27 @@ u64 test_read_word(struct kunit *test, unsigned long addr)
 	KUNIT_ASSERT_EQ(test, copy_from_user(&value, (void __user *)addr,
 					     sizeof(value)), 0);
 	return value;
+}
+
+/* @pages pages that hold their number plus @base. */
+unsigned long test_fill_pages(struct kunit *test, unsigned long pages, u64 base)
+{
+	unsigned long addr = test_mmap(test, pages * PAGE_SIZE,
+				       PROT_READ | PROT_WRITE);
+	unsigned long i;
+
+	for (i = 0; i < pages; i++)
+		test_write_word(test, addr + i * PAGE_SIZE, base + i);
+	return addr;
+}
+
+void test_verify_pages(struct kunit *test, unsigned long addr,
+		       unsigned long pages, u64 base)
+{
+	unsigned long i;
+
+	for (i = 0; i < pages; i++)
+		KUNIT_EXPECT_EQ_MSG(test, base + i,
+				    test_read_word(test, addr + i * PAGE_SIZE),
+				    "page %lu", i);
 }

@@ -116,12 +116,15 @@ struct hmm_mirror_desc test_mirror_desc(struct test_device *device);
 void test_device_mirror_as(struct kunit *test, struct test_device *device,
 			   const struct hmm_mirror_desc *desc);
 void test_device_mirror(struct kunit *test, struct test_device *device);
+void *test_frame(struct hmm_devmem *devmem, struct page *page);
 int test_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
 int test_clear(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
 struct hmm_devmem_desc test_devmem_desc(struct test_device *device);
 void test_device_add_memory_as(struct kunit *test, struct test_device *device,
-			       const struct hmm_devmem_desc *desc);
+			       const struct hmm_devmem_desc *desc, size_t size);
 void test_device_add_memory(struct kunit *test, struct test_device *device);
+void test_device_move_in(struct kunit *test, struct test_device *device,
+			 unsigned long addr, unsigned long pages);
 unsigned long test_device_used(struct test_device *device);
 unsigned long test_device_entry(struct test_device *device, unsigned long addr);
 unsigned long test_device_pfn(struct test_device *device, unsigned long addr);
@@ -145,5 +148,8 @@ unsigned long test_reserve(struct kunit *test, unsigned long size);
 unsigned long test_mmap_huge(struct kunit *test, unsigned long *pfn);
 void test_write_word(struct kunit *test, unsigned long addr, u64 value);
 u64 test_read_word(struct kunit *test, unsigned long addr);
+unsigned long test_fill_pages(struct kunit *test, unsigned long pages, u64 base);
+void test_verify_pages(struct kunit *test, unsigned long addr,
+		       unsigned long pages, u64 base);
 
 #endif /* _MM_HMM_TEST_DEVICE_H */
