@@ -102,11 +102,6 @@ FIXTURE_TEARDOWN(between)
 	dmirror_migrate_between(&self->to, &self->from, start, length, 0, \
 				&self->result)
 
-#define EXPECT_USED(from_bytes, to_bytes) do { \
-	EXPECT_EQ(from_bytes, memory_used(&self->from)); \
-	EXPECT_EQ(to_bytes, memory_used(&self->to)); \
-} while (0)
-
 #define EXPECT_MOVED(pages, pages_left) do { \
 	EXPECT_EQ(pages, self->result.moved); \
 	EXPECT_EQ(0, self->result.filled); \
@@ -198,22 +193,10 @@ TEST_F(between, others_stay)
 	dmirror_close(&third);
 }
 
-/* Take all of the destination's memory but @left pages. */
-static char *fill_up(struct _test_data_between *self, size_t left, bool huge)
-{
-	size_t length = self->to.info.memory_size - left * self->page;
-	char *map = huge ? map_huge(length) : map_pages(length / self->page);
-	struct hmm_dmirror_migrate result;
-
-	return map && !migrate(&self->to, map, length, HMM_DMIRROR_TO_DEVICE,
-			       &result) &&
-	       result.filled == length / self->page ? map : NULL;
-}
-
 TEST_F(between, full)
 {
 	size_t size = self->to.info.memory_size;
-	char *rest = fill_up(self, 7, true);
+	char *rest = fill_memory(&self->to, 7, true);
 
 	ASSERT_NE(NULL, rest);
 	ASSERT_TRUE(move_in(&self->from, self->data, self->length));
@@ -287,18 +270,6 @@ TEST_F(between, source_refuses)
 	      variant->peers ? 0 : 2);
 }
 
-/* LENGTH bytes of huge pages with pattern 4, in the source's memory, or NULL. */
-static char *huge_in(struct _test_data_between *self)
-{
-	char *data = map_huge(LENGTH);
-
-	if (!data)
-		return NULL;
-	fill(data, LENGTH, 4);
-	return make_huge(data, LENGTH) && move_in(&self->from, data, LENGTH) &&
-	       used_huge(&self->from) == AREAS * self->whole ? data : NULL;
-}
-
 #define EXPECT_HUGE(from_bytes, to_bytes) do { \
 	EXPECT_EQ(from_bytes, used_huge(&self->from)); \
 	EXPECT_EQ(to_bytes, used_huge(&self->to)); \
@@ -306,7 +277,7 @@ static char *huge_in(struct _test_data_between *self)
 
 TEST_F(between, huge)
 {
-	char *data = huge_in(self);
+	char *data = huge_in(&self->from, LENGTH, AREAS * self->whole);
 
 	ASSERT_NE(NULL, data);
 	EXPECT_EQ(0, FORTH(data, LENGTH));
@@ -324,7 +295,7 @@ TEST_F(between, huge)
 /* Part of a huge page moves, the core splits it. */
 TEST_F(between, huge_part)
 {
-	char *data = huge_in(self);
+	char *data = huge_in(&self->from, LENGTH, AREAS * self->whole);
 
 	ASSERT_NE(NULL, data);
 	EXPECT_EQ(0, FORTH(data + HUGE / 2, HUGE));
@@ -338,14 +309,11 @@ TEST_F(between, huge_part)
 /* Half of the destination is free, but nowhere 2M in a row. */
 TEST_F(between, huge_fragmented)
 {
-	size_t size = self->to.info.memory_size, i;
-	char *rest = fill_up(self, 0, false), *data;
+	size_t size = self->to.info.memory_size;
+	char *data;
 
-	ASSERT_NE(NULL, rest);
-	for (i = 0; i < size; i += HUGE)
-		ASSERT_EQ(0, madvise(rest + i, HUGE / 2, MADV_DONTNEED));
-	ASSERT_EQ(size / 2, memory_used(&self->to));
-	data = huge_in(self);
+	ASSERT_TRUE(fragment_memory(&self->to));
+	data = huge_in(&self->from, LENGTH, AREAS * self->whole);
 	ASSERT_NE(NULL, data);
 	EXPECT_EQ(0, FORTH(data, LENGTH));
 	EXPECT_MOVED(AREAS * HUGE_PAGES, 0);
@@ -360,8 +328,8 @@ TEST_F(between, huge_full)
 {
 	char *data;
 
-	ASSERT_NE(NULL, fill_up(self, 100, false));
-	data = huge_in(self);
+	ASSERT_NE(NULL, fill_memory(&self->to, 100, false));
+	data = huge_in(&self->from, LENGTH, AREAS * self->whole);
 	ASSERT_NE(NULL, data);
 	EXPECT_EQ(-ENOSPC, FORTH(data, LENGTH));
 	EXPECT_MOVED(self->whole ? 0 : 100,
@@ -373,7 +341,7 @@ TEST_F(between, huge_full)
 /* The copy of a huge page fails in the middle: it stays whole. */
 TEST_F(between, huge_fails)
 {
-	char *data = huge_in(self);
+	char *data = huge_in(&self->from, LENGTH, AREAS * self->whole);
 
 	ASSERT_NE(NULL, data);
 	ASSERT_EQ(0, dmirror_inject(&self->to, HMM_DMIRROR_INJECT_COPY_ERROR,
@@ -465,15 +433,6 @@ TEST_F(between, arguments)
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
 }
 
-struct racer {
-	struct dmirror *from, *to;
-	char *data;
-	size_t length;
-	volatile bool *stop;
-	volatile unsigned long moved;
-	int failure;		/* a result that is not to be expected */
-};
-
 /* Keep the data moving from one device to the other. */
 static void *mover(void *arg)
 {
@@ -523,74 +482,10 @@ static void *evictor(void *arg)
 	return NULL;
 }
 
-#define RACERS	3
-/* How long both directions may take to move something, in microseconds. */
-#define WAIT_US	20000000
-#define WORDS	32
-
-/*
- * Both ways at the same time and evictions, while the CPU and both devices write: no
- * write gets lost, nobody waits for ever, and all memory is free in the end.
- */
-static void race(struct __test_metadata *_metadata,
-		 struct _test_data_between *self, char *data, size_t length)
-{
-	volatile bool stop = false;
-	struct racer racers[RACERS] = {
-		{ .from = &self->from, .to = &self->to },
-		{ .from = &self->to, .to = &self->from },
-		{ .from = &self->to, .to = &self->from },
-	};
-	uint64_t start = now_us(), end = start + 1000ull * race_ms();
-	uint64_t count[WORDS] = {}, value, evicted;
-	unsigned int seed = 1, wrong = 0, i;
-	size_t stride = length / WORDS;
-	pthread_t threads[RACERS];
-
-	memset(data, 0, length);
-	for (i = 0; i < RACERS; i++) {
-		racers[i].data = data;
-		racers[i].length = length;
-		racers[i].stop = &stop;
-		ASSERT_EQ(0, pthread_create(&threads[i], NULL,
-					    i < 2 ? mover : evictor,
-					    &racers[i]));
-	}
-	while (now_us() < end || ((!racers[0].moved || !racers[1].moved) &&
-				  now_us() < start + WAIT_US)) {
-		uint64_t *word;
-		int how = rand_r(&seed) % 4;
-
-		i = rand_r(&seed) % WORDS;
-		word = (uint64_t *)(data + i * stride + self->page / 2);
-		if (how < 2)
-			wrong += *(volatile uint64_t *)word != count[i];
-		if (!how)
-			*(volatile uint64_t *)word = ++count[i];
-		else if (how > 1 &&
-			 !dmirror_atomic_add(how == 2 ? &self->from : &self->to,
-					     word, 1, 1, &value))
-			wrong += value != ++count[i];
-	}
-	stop = true;
-	for (i = 0; i < RACERS; i++) {
-		pthread_join(threads[i], NULL);
-		EXPECT_EQ(0, racers[i].failure);
-	}
-	EXPECT_LT(0, racers[0].moved);
-	EXPECT_LT(0, racers[1].moved);
-	EXPECT_EQ(0, wrong);
-	EXPECT_EQ(0, dmirror_evict(&self->from, ~0ull, &evicted));
-	EXPECT_EQ(0, dmirror_evict(&self->to, ~0ull, &evicted));
-	EXPECT_USED(0, 0);
-	for (i = 0; i < WORDS; i++)
-		EXPECT_EQ(count[i], *(uint64_t *)(data + i * stride +
-						  self->page / 2));
-}
-
 TEST_F(between, race)
 {
-	race(_metadata, self, self->data, self->length);
+	expect_race(_metadata, &self->from, &self->to, self->data, self->length,
+		    mover, evictor);
 }
 
 TEST_F(between, race_huge)
@@ -598,7 +493,8 @@ TEST_F(between, race_huge)
 	char *data = map_huge(LENGTH);
 
 	ASSERT_NE(NULL, data);
-	race(_metadata, self, data, LENGTH);
+	expect_race(_metadata, &self->from, &self->to, data, LENGTH, mover,
+		    evictor);
 }
 
 FIXTURE(between_removal)

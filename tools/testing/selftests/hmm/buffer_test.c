@@ -129,7 +129,7 @@ static char *map_blocks(size_t nr, uint64_t seed)
 }
 
 /* Move them in, where there is room; how many pages went, or -errno. */
-static long move_in(struct dmirror *dev, char *map, size_t nr)
+static long move_blocks_in(struct dmirror *dev, char *map, size_t nr)
 {
 	struct hmm_dmirror_migrate result;
 	int ret = migrate(dev, map, nr * HUGE, HMM_DMIRROR_TO_DEVICE, &result);
@@ -189,7 +189,7 @@ TEST_F(buffer, lend_and_give_back)
 	char *map = map_blocks(3, 1);
 
 	ASSERT_NE(NULL, map);
-	ASSERT_EQ(3 * BLOCK_PAGES, move_in(&self->dev, map, 3));
+	ASSERT_EQ(3 * BLOCK_PAGES, move_blocks_in(&self->dev, map, 3));
 	now = state(&self->dev);
 	EXPECT_EQ(3 * HUGE, now.lent);
 	EXPECT_EQ(before.gets + 3, now.gets);
@@ -220,7 +220,7 @@ TEST_F(buffer, no_bouncing)
 	ASSERT_NE(NULL, map);
 	before = state(&self->dev);
 	for (rounds = 0; rounds < 50 && now_us() < start + 1000000; rounds++) {
-		ASSERT_EQ(BLOCK_PAGES, move_in(&self->dev, map, 1));
+		ASSERT_EQ(BLOCK_PAGES, move_blocks_in(&self->dev, map, 1));
 		ASSERT_EQ(0, migrate(&self->dev, map, HUGE, HMM_DMIRROR_TO_RAM,
 				     &result));
 	}
@@ -245,7 +245,7 @@ TEST_F(buffer, exit)
 			_exit(1);
 		if (buffer_alloc(&own, 2, 0) <= 0)
 			_exit(2);
-		_exit(move_in(&own, map, 3) == 3 * (long)BLOCK_PAGES ? 0 : 3);
+		_exit(move_blocks_in(&own, map, 3) == 3 * (long)BLOCK_PAGES ? 0 : 3);
 	}
 	EXPECT_EQ(0, child_status(child));
 	EXPECT_TRUE(wait_lent(&self->dev, 0));
@@ -263,7 +263,7 @@ TEST_F(buffer, huge)
 	fill(map, 2 * HUGE, 1);
 	id = buffer_pin(&self->dev, 1);
 	ASSERT_LT(0, id);
-	ASSERT_EQ(2 * BLOCK_PAGES, move_in(&self->dev, map, 2));
+	ASSERT_EQ(2 * BLOCK_PAGES, move_blocks_in(&self->dev, map, 2));
 	EXPECT_EQ(2 * HUGE, state(&self->dev).lent);
 	EXPECT_EQ(0, differences(map, 2 * HUGE, 1));
 	EXPECT_EQ(0, buffer_free(&self->dev, id));
@@ -279,13 +279,13 @@ TEST_F(buffer, all_pinned)
 
 	ASSERT_NE(NULL, map);
 	ASSERT_LT(0, id);
-	EXPECT_EQ(-ENOSPC, move_in(&self->dev, map, 2));
+	EXPECT_EQ(-ENOSPC, move_blocks_in(&self->dev, map, 2));
 	EXPECT_EQ(-ENOSPC, push_in(&self->dev, map, 2));
 	EXPECT_EQ(-ENOSPC, buffer_alloc(&self->dev, 1, 0));
 	EXPECT_EQ(0, state(&self->dev).lent);
 	EXPECT_EQ(0, used_pages(&self->dev));
 	EXPECT_EQ(0, buffer_free(&self->dev, id));
-	EXPECT_EQ(2 * BLOCK_PAGES, move_in(&self->dev, map, 2));
+	EXPECT_EQ(2 * BLOCK_PAGES, move_blocks_in(&self->dev, map, 2));
 	EXPECT_EQ(0, differences(map, 2 * HUGE, 1));
 }
 
@@ -299,7 +299,7 @@ TEST_F(buffer, buffer_evicts_processes)
 
 	ASSERT_NE(NULL, map);
 	ASSERT_EQ(self->blocks * BLOCK_PAGES,
-		  move_in(&self->dev, map, self->blocks));
+		  move_blocks_in(&self->dev, map, self->blocks));
 	EXPECT_EQ(0, state(&self->dev).free);
 
 	id = buffer_alloc(&self->dev, half, 0);
@@ -325,7 +325,7 @@ TEST_F(buffer, process_evicts_buffers)
 	ASSERT_LT(0, old);
 	recent = buffer_alloc(&self->dev, half, 0);
 	ASSERT_LT(0, recent);
-	EXPECT_EQ(-ENOSPC, move_in(&self->dev, map, half));
+	EXPECT_EQ(-ENOSPC, move_blocks_in(&self->dev, map, half));
 	EXPECT_EQ(half * HUGE, buffer_resident(&self->dev, old));
 
 	ASSERT_EQ(half * BLOCK_PAGES, push_in(&self->dev, map, half));
@@ -352,7 +352,7 @@ static bool two_blocks(struct _test_data_buffer *self, char **map)
 	for (i = 0; i < 2; i++) {
 		map[i] = map_blocks(1, i + 1);
 		if (!map[i] ||
-		    move_in(&self->dev, map[i], 1) != (long)BLOCK_PAGES)
+		    move_blocks_in(&self->dev, map[i], 1) != (long)BLOCK_PAGES)
 			return false;
 	}
 	return buffer_pin(&self->dev, self->blocks - 2) > 0;

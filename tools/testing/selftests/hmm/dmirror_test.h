@@ -257,6 +257,52 @@ static inline int migrate(struct dmirror *dev, void *start, size_t length,
 	return dmirror_migrate(dev, start, length, target, result);
 }
 
+/* Move all of it to device memory; false if something stays. */
+static inline bool move_in(struct dmirror *dev, char *data, size_t length)
+{
+	struct hmm_dmirror_migrate result;
+
+	return !migrate(dev, data, length, HMM_DMIRROR_TO_DEVICE, &result) &&
+	       result.moved == length / page_size();
+}
+
+/*
+ * Migrate until there is nothing left to move.  Others may hold a page for a moment: 0,
+ * -EBUSY if it takes longer than 200 ms, or as dmirror_migrate().
+ */
+static inline int migrate_all(struct dmirror *dev, void *start, size_t length,
+			      enum hmm_dmirror_target target)
+{
+	struct hmm_dmirror_migrate result;
+	uint64_t done;
+	int i, ret;
+
+	for (i = 0; i < 20; i++) {
+		ret = migrate(dev, start, length, target, &result);
+		if (ret)
+			return ret;
+		/* Empty pages come to no RAM. */
+		done = result.already;
+		if (target == HMM_DMIRROR_TO_RAM)
+			done += result.absent;
+		if (result.left == done)
+			return 0;
+		usleep(10000);
+	}
+	return -EBUSY;
+}
+
+/* Take all of the device's memory but @left pages; the mapping, or NULL. */
+static inline char *fill_memory(struct dmirror *dev, size_t left, bool huge)
+{
+	size_t length = dev->info.memory_size - left * page_size();
+	char *map = huge ? map_huge(length) : map_pages(length / page_size());
+	struct hmm_dmirror_migrate result;
+
+	return map && !migrate(dev, map, length, HMM_DMIRROR_TO_DEVICE, &result) &&
+	       result.filled == length / page_size() ? map : NULL;
+}
+
 /* Is the kernel's own page for this address a transparent huge page? */
 static inline bool is_huge(const void *addr)
 {
@@ -308,6 +354,18 @@ static inline long used_pages(struct dmirror *dev)
 	int ret = dmirror_info(dev, &info);
 
 	return ret ? ret : (long)(info.memory_used / page_size());
+}
+
+/* Half of the device's memory becomes free, but nowhere 2M in a row. */
+static inline bool fragment_memory(struct dmirror *dev)
+{
+	size_t size = dev->info.memory_size, i;
+	char *map = fill_memory(dev, 0, false);
+
+	for (i = 0; map && i < size; i += HUGE)
+		if (madvise(map + i, HUGE / 2, MADV_DONTNEED))
+			return false;
+	return map && memory_used(dev) == size / 2;
 }
 
 static inline uint64_t now_us(void)

@@ -93,24 +93,11 @@ FIXTURE_TEARDOWN(evict_to)
 #define BACK(pages, ms) \
 	dmirror_evict_to(&self->to, &self->from, pages, ms, &self->result)
 
-#define EXPECT_USED(from_bytes, to_bytes) do { \
-	EXPECT_EQ(from_bytes, memory_used(&self->from)); \
-	EXPECT_EQ(to_bytes, memory_used(&self->to)); \
-} while (0)
-
 /* Pages that stayed, for whatever reason. */
 static uint64_t stayed(const struct hmm_dmirror_evict *result)
 {
 	return result->kept + result->busy + result->no_ram + result->no_room +
 	       result->failed + result->untried;
-}
-
-static bool move_in(struct dmirror *dev, char *start, size_t length)
-{
-	struct hmm_dmirror_migrate result;
-
-	return !migrate(dev, start, length, HMM_DMIRROR_TO_DEVICE, &result) &&
-	       result.moved + result.filled == length / page_size();
 }
 
 TEST_F(evict_to, there)
@@ -264,19 +251,10 @@ TEST_F(evict_to, shared)
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
 }
 
-/* Take all of the target's memory but @left pages. */
-static char *fill_target(struct _test_data_evict_to *self, size_t left)
-{
-	size_t length = self->to.info.memory_size - left * self->page;
-	char *map = map_pages(length / self->page);
-
-	return map && move_in(&self->to, map, length) ? map : NULL;
-}
-
 TEST_F(evict_to, target_full)
 {
 	size_t size = self->to.info.memory_size;
-	char *rest = fill_target(self, 7);
+	char *rest = fill_memory(&self->to, 7, false);
 
 	ASSERT_NE(NULL, rest);
 	ASSERT_TRUE(move_in(&self->from, self->data, self->length));
@@ -441,21 +419,9 @@ TEST_F(evict_to, arguments)
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
 }
 
-/* LENGTH bytes of huge pages with pattern 4, in the source's memory, or NULL. */
-static char *huge_in(struct _test_data_evict_to *self)
-{
-	char *data = map_huge(LENGTH);
-
-	if (!data)
-		return NULL;
-	fill(data, LENGTH, 4);
-	return make_huge(data, LENGTH) && move_in(&self->from, data, LENGTH) &&
-	       used_huge(&self->from) == AREAS * self->whole ? data : NULL;
-}
-
 TEST_F(evict_to, huge)
 {
-	char *data = huge_in(self);
+	char *data = huge_in(&self->from, LENGTH, AREAS * self->whole);
 
 	ASSERT_NE(NULL, data);
 	/* One page is asked for: a huge page goes as a whole. */
@@ -480,14 +446,11 @@ TEST_F(evict_to, huge)
 /* Half of the target is free, but nowhere 2M in a row. */
 TEST_F(evict_to, huge_target_fragmented)
 {
-	size_t size = self->to.info.memory_size, i;
-	char *rest = fill_target(self, 0), *data;
+	size_t size = self->to.info.memory_size;
+	char *data;
 
-	ASSERT_NE(NULL, rest);
-	for (i = 0; i < size; i += HUGE)
-		ASSERT_EQ(0, madvise(rest + i, HUGE / 2, MADV_DONTNEED));
-	ASSERT_EQ(size / 2, memory_used(&self->to));
-	data = huge_in(self);
+	ASSERT_TRUE(fragment_memory(&self->to));
+	data = huge_in(&self->from, LENGTH, AREAS * self->whole);
 	ASSERT_NE(NULL, data);
 	ASSERT_EQ(0, FORTH(~0ull, TIMEOUT_MS));
 	EXPECT_EQ(AREAS * HUGE_PAGES, self->result.evicted);
@@ -502,8 +465,8 @@ TEST_F(evict_to, huge_target_full)
 {
 	char *data;
 
-	ASSERT_NE(NULL, fill_target(self, 100));
-	data = huge_in(self);
+	ASSERT_NE(NULL, fill_memory(&self->to, 100, false));
+	data = huge_in(&self->from, LENGTH, AREAS * self->whole);
 	ASSERT_NE(NULL, data);
 	EXPECT_EQ(-ENOSPC, FORTH(~0ull, TIMEOUT_MS));
 	EXPECT_EQ(self->whole ? 0 : 100, self->result.evicted);
@@ -518,7 +481,7 @@ TEST_F(evict_to, huge_target_full)
 /* The copy of a huge page fails in the middle: it moves page by page. */
 TEST_F(evict_to, huge_fails_once)
 {
-	char *data = huge_in(self);
+	char *data = huge_in(&self->from, LENGTH, AREAS * self->whole);
 
 	ASSERT_NE(NULL, data);
 	ASSERT_EQ(0, dmirror_inject(&self->to, HMM_DMIRROR_INJECT_COPY_ERROR,
@@ -530,15 +493,6 @@ TEST_F(evict_to, huge_fails_once)
 	EXPECT_TRUE(device_has(&self->to, data, LENGTH, 4));
 	EXPECT_EQ(0, differences(data, LENGTH, 4));
 }
-
-struct racer {
-	struct dmirror *from, *to;
-	char *data;
-	size_t length;
-	volatile bool *stop;
-	unsigned long moved;
-	int failure;		/* a result that is not to be expected */
-};
 
 /* Keep the data moving from one device to the other. */
 static void *mover(void *arg)
@@ -562,63 +516,10 @@ static void *mover(void *arg)
 	return NULL;
 }
 
-/*
- * Both ways at the same time, while the CPU and both devices write: no write gets
- * lost, nobody waits for ever, and all memory is free in the end.
- */
-static void race(struct __test_metadata *_metadata,
-		 struct _test_data_evict_to *self, char *data, size_t length)
-{
-	volatile bool stop = false;
-	struct racer racers[2] = {
-		{ .from = &self->from, .to = &self->to, .data = data,
-		  .length = length, .stop = &stop },
-		{ .from = &self->to, .to = &self->from, .data = data,
-		  .length = length, .stop = &stop },
-	};
-	uint64_t end = now_us() + 1000ull * race_ms(), value, evicted;
-	uint64_t count[32] = {};
-	unsigned int seed = 1, wrong = 0, i;
-	size_t stride = length / 32;
-	pthread_t threads[2];
-
-	memset(data, 0, length);
-	for (i = 0; i < 2; i++)
-		ASSERT_EQ(0, pthread_create(&threads[i], NULL, mover,
-					    &racers[i]));
-	while (now_us() < end) {
-		uint64_t *word;
-		int how = rand_r(&seed) % 4;
-
-		i = rand_r(&seed) % 32;
-		word = (uint64_t *)(data + i * stride + self->page / 2);
-		if (how < 2)
-			wrong += *(volatile uint64_t *)word != count[i];
-		if (!how)
-			*(volatile uint64_t *)word = ++count[i];
-		else if (how > 1 &&
-			 !dmirror_atomic_add(how == 2 ? &self->from : &self->to,
-					     word, 1, 1, &value))
-			wrong += value != ++count[i];
-	}
-	stop = true;
-	for (i = 0; i < 2; i++) {
-		pthread_join(threads[i], NULL);
-		EXPECT_LT(0, racers[i].moved);
-		EXPECT_EQ(0, racers[i].failure);
-	}
-	EXPECT_EQ(0, wrong);
-	EXPECT_EQ(0, dmirror_evict(&self->from, ~0ull, &evicted));
-	EXPECT_EQ(0, dmirror_evict(&self->to, ~0ull, &evicted));
-	EXPECT_USED(0, 0);
-	for (i = 0; i < 32; i++)
-		EXPECT_EQ(count[i], *(uint64_t *)(data + i * stride +
-						  self->page / 2));
-}
-
 TEST_F(evict_to, race)
 {
-	race(_metadata, self, self->data, self->length);
+	expect_race(_metadata, &self->from, &self->to, self->data, self->length,
+		    mover, NULL);
 }
 
 TEST_F(evict_to, race_huge)
@@ -626,7 +527,8 @@ TEST_F(evict_to, race_huge)
 	char *data = map_huge(LENGTH);
 
 	ASSERT_NE(NULL, data);
-	race(_metadata, self, data, LENGTH);
+	expect_race(_metadata, &self->from, &self->to, data, LENGTH, mover,
+		    NULL);
 }
 
 TEST_HARNESS_MAIN

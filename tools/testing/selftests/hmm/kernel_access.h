@@ -77,60 +77,23 @@ FIXTURE_TEARDOWN(kernel_access)
 #define TO_DEVICE() \
 	migrate(&self->dev, self->data, self->length, HMM_DMIRROR_TO_DEVICE, \
 		&self->result)
+/* All of it that is not there yet. */
+#define ALL_TO_DEVICE() \
+	migrate_all(&self->dev, self->data, self->length, HMM_DMIRROR_TO_DEVICE)
 #define TO_RAM() \
 	migrate(&self->dev, self->data, self->length, HMM_DMIRROR_TO_RAM, \
 		&self->result)
-
-/*
- * All of it that is not there yet; -EBUSY if a part cannot go.  Others may hold a page
- * for a moment.
- */
-static inline int to_device(struct _test_data_kernel_access *self,
-			    struct dmirror *dev, char *data)
-{
-	int i, ret;
-
-	for (i = 0; i < 20; i++) {
-		ret = migrate(dev, data, self->length, HMM_DMIRROR_TO_DEVICE,
-			      &self->result);
-		if (ret)
-			return ret;
-		if (self->result.left == self->result.already)
-			return 0;
-		usleep(10000);
-	}
-	return -EBUSY;
-}
-
-/* The same the other way. */
-static inline int to_ram(struct _test_data_kernel_access *self,
-			 struct dmirror *dev, char *data)
-{
-	int i, ret;
-
-	for (i = 0; i < 20; i++) {
-		ret = migrate(dev, data, self->length, HMM_DMIRROR_TO_RAM,
-			      &self->result);
-		if (ret)
-			return ret;
-		if (self->result.left == self->result.already +
-					 self->result.absent)
-			return 0;
-		usleep(10000);
-	}
-	return -EBUSY;
-}
 
 /* Pattern @seed, all of it in the memory of @dev. */
 static inline bool ready(struct _test_data_kernel_access *self,
 			 struct dmirror *dev, char *data, uint64_t seed)
 {
-	if (to_ram(self, dev, data))
+	if (migrate_all(dev, data, self->length, HMM_DMIRROR_TO_RAM))
 		return false;
 	fill(data, self->length, seed);
 	if (self->huge && !make_huge(data, self->length))
 		return false;
-	return !to_device(self, dev, data);
+	return !migrate_all(dev, data, self->length, HMM_DMIRROR_TO_DEVICE);
 }
 
 #define READY(seed) ready(self, &self->dev, self->data, seed)

@@ -228,7 +228,7 @@ TEST_F(kernel_access, path)
 
 	memset(self->data, 0, self->length);
 	strcpy(path, "/proc/self/status");
-	ASSERT_EQ(0, to_device(self, &self->dev, self->data));
+	ASSERT_EQ(0, ALL_TO_DEVICE());
 	EXPECT_EQ(0, access(path, R_OK));
 	EXPECT_STAYS(self->page - 6, 12);
 	EXPECT_EQ(0, strcmp(path, "/proc/self/status"));
@@ -442,7 +442,7 @@ TEST_F(kernel_access, futex_wait)
 		waiter.tid = 0;
 		ASSERT_EQ(0, TO_RAM());
 		memset(self->data, 0, self->length);
-		ASSERT_EQ(0, to_device(self, &self->dev, self->data));
+		ASSERT_EQ(0, ALL_TO_DEVICE());
 		/* The value is read from device memory. */
 		EXPECT_EQ(-EAGAIN, futex(waiter.word, FUTEX_WAIT |
 					 waiter.private_flag, 1, NULL, NULL, 0));
@@ -453,7 +453,7 @@ TEST_F(kernel_access, futex_wait)
 			if (asleep(&waiter.tid))
 				break;
 		ASSERT_EQ(0, TO_RAM());
-		ASSERT_EQ(0, to_device(self, &self->dev, self->data));
+		ASSERT_EQ(0, ALL_TO_DEVICE());
 		ASSERT_EQ(0, dmirror_atomic_add(&self->dev,
 						(uint64_t *)waiter.word, 1, 1,
 						&value));
@@ -476,7 +476,7 @@ TEST_F(kernel_access, futex_write)
 	uint64_t value;
 
 	memset(self->data, 0, self->length);
-	ASSERT_EQ(0, to_device(self, &self->dev, self->data));
+	ASSERT_EQ(0, ALL_TO_DEVICE());
 	EXPECT_EQ(0, futex(words, FUTEX_WAKE_OP, 1, NULL, words + 2, add_3));
 	EXPECT_STAYS(self->page, 12);
 	EXPECT_EQ(0, TO_DEVICE());
@@ -503,8 +503,8 @@ static void *exit_with_lock(void *arg)
 	struct held *held = arg;
 
 	*(uint32_t *)(held->lock + 1) = gettid();
-	held->result = to_device(held->self, &held->self->dev,
-				 held->self->data);
+	held->result = migrate_all(&held->self->dev, held->self->data,
+				   held->self->length, HMM_DMIRROR_TO_DEVICE);
 	syscall(__NR_set_robust_list, held->head, sizeof(*held->head));
 	return NULL;
 }

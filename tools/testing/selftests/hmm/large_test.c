@@ -366,21 +366,10 @@ TEST_F(large, fork)
 	EXPECT_EQ(0, differences(self->data, HUGE, 5));
 }
 
-/* Half of the device memory is free, but nowhere 2M in a row. */
-#define FRAGMENT_DEVICE() do { \
-	size_t __size = self->dev.info.memory_size, __i; \
-	char *__small = map_pages(__size / self->page); \
-	ASSERT_NE(NULL, __small); \
-	ASSERT_EQ(0, TO_DEVICE(__small, __size)); \
-	EXPECT_EQ(__size / self->page, self->result.filled); \
-	for (__i = 0; __i < __size; __i += HUGE) \
-		ASSERT_EQ(0, madvise(__small + __i, HUGE / 2, MADV_DONTNEED)); \
-	EXPECT_MEMORY(__size / 2, 0); \
-} while (0)
-
 TEST_F(large, device_fragmented)
 {
-	FRAGMENT_DEVICE();
+	ASSERT_TRUE(fragment_memory(&self->dev));
+	EXPECT_MEMORY(self->dev.info.memory_size / 2, 0);
 	ASSERT_EQ(0, TO_DEVICE(self->data, LENGTH));
 	EXPECT_EQ(AREAS * HUGE_PAGES, self->result.moved);
 	EXPECT_MEMORY(self->dev.info.memory_size / 2 + LENGTH, 0);
@@ -397,7 +386,8 @@ TEST_F(large, device_fragmented_fork)
 
 	ASSERT_EQ(0, pipe(to_child));
 	ASSERT_EQ(0, pipe(to_parent));
-	FRAGMENT_DEVICE();
+	ASSERT_TRUE(fragment_memory(&self->dev));
+	EXPECT_MEMORY(self->dev.info.memory_size / 2, 0);
 	child = fork();
 	ASSERT_GE(child, 0);
 	if (!child) {

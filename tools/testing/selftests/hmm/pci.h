@@ -151,15 +151,6 @@ static inline long in_bar(const struct pci_bar *bar, const void *start,
 	return found;
 }
 
-/* Move all of it to device memory; false if something stays. */
-static inline bool move_in(struct dmirror *dev, char *data, size_t length)
-{
-	struct hmm_dmirror_migrate result;
-
-	return !migrate(dev, data, length, HMM_DMIRROR_TO_DEVICE, &result) &&
-	       result.moved == length / page_size();
-}
-
 /* The device works for a new file, with memory in the BAR. */
 static inline void expect_bar_works(struct __test_metadata *_metadata,
 				    const struct pci_bar *bar, uint64_t seed)
