@@ -527,10 +527,11 @@ int hmm_evict_charged(struct hmm_devmem *devmem,
 /*
  * Get a block of the driver's for a migration, or evict so many pages but none that
  * was used since it began; with @timeout_ms 0 neither pages nor buffers are evicted.
- * Returns 0 if there is some room now, or the errno of the migration.
+ * Returns 0 if there is some room now, @least pages if others made it, or the errno of
+ * the migration.
  */
 int hmm_evict_for_room(struct hmm_devmem *devmem, unsigned long nr_pages,
-		       u64 before, unsigned int timeout_ms)
+		       unsigned long least, u64 before, unsigned int timeout_ms)
 {
 	const struct hmm_evict_control control = {
 		.nr_pages = nr_pages,
@@ -550,9 +551,7 @@ int hmm_evict_for_room(struct hmm_devmem *devmem, unsigned long nr_pages,
 	/* Others may have made it meanwhile, but not where a block is emptied. */
 	while (hmm_block_emptying(devmem) && time_before(jiffies, control.deadline))
 		schedule_timeout_uninterruptible(1);
-	/* A huge folio needs all of it. */
-	if (!hmm_block_emptying(devmem) &&
-	    hmm_devmem_nr_free(devmem) >= (nr_pages % HMM_PMD_PAGES ? 1 : nr_pages))
+	if (!hmm_block_emptying(devmem) && hmm_devmem_nr_free(devmem) >= least)
 		return 0;
 	return hmm_evict_no_room(err);
 }

@@ -61,6 +61,13 @@ static inline bool hmm_range_size_ok(unsigned long bytes)
 #define HMM_HUGE_DEVICE_FOLIOS	false
 #endif
 
+/* How to collect while folios are locked; mainline has no way but to wait. */
+#ifdef MIGRATE_VMA_NO_DRAIN
+#define HMM_MIGRATE_NO_DRAIN	MIGRATE_VMA_NO_DRAIN
+#else
+#define HMM_MIGRATE_NO_DRAIN	0
+#endif
+
 /* Eviction goes by blocks, the grain in which memory is added. */
 #define HMM_DEVMEM_BLOCK_SIZE	SUBSECTION_SIZE
 #define HMM_DEVMEM_BLOCK_PAGES	(HMM_DEVMEM_BLOCK_SIZE >> PAGE_SHIFT)
@@ -328,7 +335,7 @@ int hmm_evict(struct hmm_devmem *devmem, const struct hmm_evict_control *control
 int hmm_evict_charged(struct hmm_devmem *devmem,
 		      struct dmem_cgroup_pool_state *pool, u64 size);
 int hmm_evict_for_room(struct hmm_devmem *devmem, unsigned long nr_pages,
-		       u64 before, unsigned int timeout_ms);
+		       unsigned long least, u64 before, unsigned int timeout_ms);
 
 /**
  * struct hmm_lru_cursor - a walk along the blocks in the order of their use

@@ -203,6 +203,8 @@ int hmm_migrate_collect(struct hmm_migration *m, struct migrate_vma *args,
 
 	args->src = m->src;
 	args->dst = m->dst;
+	if (m->no_drain)
+		args->flags |= HMM_MIGRATE_NO_DRAIN;
 	m->nr_copies = 0;
 	m->nr_clears = 0;
 	m->start = args->start;
@@ -240,14 +242,20 @@ static bool hmm_migrate_vma_ok(struct vm_area_struct *vma)
 	       !(vma->vm_flags & (VM_SPECIAL | VM_SHARED));
 }
 
-/* Begin the step at &hmm_migrate_walk.addr and go past it. */
-static int hmm_migrate_begin(struct hmm_migrate_walk *walk, struct hmm_migration *m)
+/*
+ * Begin the step at &hmm_migrate_walk.addr and go past it.  @alone: no other step is
+ * under way; -EBUSY if this one has to wait for that.
+ */
+static int hmm_migrate_begin(struct hmm_migrate_walk *walk, struct hmm_migration *m,
+			     bool alone)
 {
 	struct vm_area_struct *vma = find_vma(walk->mm, walk->addr);
 	unsigned long next = walk->end;
 	int err = 0;
 
 	walk->missing = 0;
+	walk->missing_least = 1;
+	m->no_drain = !alone;
 	m->last_done_ns = &walk->done_ns;
 	m->async = false;
 	m->between = walk->between;
@@ -283,6 +291,9 @@ static int hmm_migrate_begin(struct hmm_migrate_walk *walk, struct hmm_migration
 			      hmm_migrate_begin_to_device(walk->devmem, m,
 							  &walk->missing) :
 			      hmm_migrate_begin_to_ram(m);
+		/* Less than all of a huge folio would be of no use. */
+		if (walk->missing && hmm_migration_huge(m))
+			walk->missing_least = walk->missing;
 	}
 	walk->addr += m->nr << PAGE_SHIFT;
 	return err;
@@ -328,12 +339,12 @@ static bool hmm_migrate_goes_on(const struct hmm_migrate_walk *walk,
 static int hmm_migrate_steps(struct hmm_migrate_walk *walk)
 {
 	struct hmm_migration *last = walk->m[0];
-	int err = hmm_migrate_begin(walk, last);
+	int err = hmm_migrate_begin(walk, last, true);
 
 	while (!err && hmm_migrate_goes_on(walk, last)) {
 		struct hmm_migration *m = walk->m[last == walk->m[0]];
 
-		err = hmm_migrate_begin(walk, m);
+		err = hmm_migrate_begin(walk, m, false);
 		if (m->collected) {
 			err = hmm_migrate_end(walk, last, err);
 			last = m;
@@ -343,7 +354,8 @@ static int hmm_migrate_steps(struct hmm_migrate_walk *walk)
 		}
 		cond_resched();
 	}
-	return hmm_migrate_end(walk, last, err);
+	/* What could not begin beside the last one begins alone. */
+	return hmm_migrate_end(walk, last, err == -EBUSY ? 0 : err);
 }
 
 /* Is there more than a step to do, by a driver that is known to be asynchronous? */
@@ -385,7 +397,8 @@ static int hmm_migrate_walk(struct hmm_migrate_walk *walk)
 
 		if (err == -ENOSPC && walk->missing &&
 		    (walk->evict_timeout_ms || devmem->sharing))
-			err = hmm_evict_for_room(devmem, walk->missing, before,
+			err = hmm_evict_for_room(devmem, walk->missing,
+						 walk->missing_least, before,
 						 walk->evict_timeout_ms);
 		if (err)
 			walk->result->no_room += walk->missing;

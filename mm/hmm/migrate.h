@@ -47,6 +47,8 @@ enum hmm_migrate_cause {
  * @nr: base pages that the step accounts for
  * @step: what became of them, as far as it is known
  * @no_room: base pages behind them that have no room, whoever is evicted
+ * @no_drain: another step is under way: nobody may wait for the LRU batches of
+ *	other CPUs, who waits for its folios would, too
  * @collected: the core has collected; there is something to finish
  * @devmem: whose driver works for the step, entered with @idx; NULL if none does
  * @idx: for hmm_devmem_leave()
@@ -87,6 +89,7 @@ struct hmm_migration {
 	unsigned long nr;
 	struct hmm_migrate_result step;
 	unsigned long no_room;
+	bool no_drain;
 	bool collected;
 	struct hmm_devmem *devmem;
 	int idx;
@@ -133,6 +136,7 @@ struct hmm_between {
  * @swap_in: the process may have pages swapped out, which are to be brought in
  * @m: working memory; the second only if there is something to do meanwhile
  * @missing: base pages that the last step had no room for
+ * @missing_least: with fewer of them it could not go on
  * @io_error: the device failed somewhere; elsewhere it may not
  * @done_ns: when the device was done with the last job, or 0
  *
@@ -151,6 +155,7 @@ struct hmm_migrate_walk {
 	bool swap_in;
 	struct hmm_migration *m[2];
 	unsigned long missing;
+	unsigned long missing_least;
 	bool io_error;
 	u64 done_ns;
 };

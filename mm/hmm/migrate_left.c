@@ -223,10 +223,12 @@ void hmm_migrate_count_device(struct hmm_devmem *devmem, struct hmm_migration *m
 		/* What was collected is behind a migration entry. */
 		if (m->dst[i])
 			n = hmm_migration_dst_pages(m, i);
-		else if (src)
-			++*hmm_left_page(&left, src);
-		else
+		else if (!src)
 			n = hmm_left_count(&left, args, i, nr);
+		else if (left.from && hmm_poison_hits(page_to_pfn(src), 1))
+			m->step.failed++;
+		else
+			++*hmm_left_page(&left, src);
 	}
 }
 

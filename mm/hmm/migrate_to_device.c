@@ -334,10 +334,15 @@ int hmm_migrate_begin_to_device(struct hmm_devmem *devmem,
 				MIGRATE_VMA_SELECT_SYSTEM;
 	if (hmm_devmem_huge_ok(devmem))
 		args->flags |= MIGRATE_VMA_SELECT_COMPOUND;
-	if (hmm_migrate_collect(m, args, devmem)) {
+	ret = hmm_migrate_collect(m, args, devmem);
+	if (ret) {
+		hmm_migrate_leave_device(devmem, m);
+		if (ret == -EBUSY) {
+			m->nr = 0;
+			return ret;
+		}
 		/* A VMA that the core does not migrate: left. */
 		m->step.unsupported = m->nr;
-		hmm_migrate_leave_device(devmem, m);
 		return 0;
 	}
 

@@ -300,6 +300,44 @@ TEST_F(range, in_batch_of_another_cpu)
 	EXPECT_TRUE(pages_are(self, 16, PAGES - 16, 1));
 }
 
+/* The same where the device copies one huge page's worth while the next is collected. */
+TEST_F(range, in_batch_of_another_cpu_later)
+{
+	size_t length = 3 * HUGE;
+	char *area = map_alone(length, false);
+	char *lazily = area + 2 * HUGE;
+
+	ASSERT_NE(NULL, area);
+	fill(area, length, 3);
+	if (!run_on(1))
+		SKIP(return, "there is one CPU only");
+	drain_lru();
+	ASSERT_EQ(0, madvise(lazily, 8 * self->page, MADV_FREE));
+	fill(lazily, 8 * self->page, 7);
+	ASSERT_TRUE(run_on(0));
+	ASSERT_EQ(0, TO_DEVICE(area, length));
+	if (!getenv("HMM_UNMODIFIED_KERNEL"))
+		EXPECT_RESULT(.moved = length / self->page);
+	EXPECT_EQ(0, differences(lazily, 8 * self->page, 7));
+	EXPECT_EQ(8 * self->page / 8, differences(area, length, 3));
+}
+
+/* Memory that was locked is free when it is unmapped, whatever that CPU does next. */
+TEST_F(range, unmapped_by_another_cpu)
+{
+	if (!run_on(1))
+		SKIP(return, "there is one CPU only");
+	ASSERT_EQ(0, mlock(page_of(self, 8), 8 * self->page));
+	ASSERT_EQ(0, TO_DEVICE(self->data, self->length));
+	EXPECT_RESULT(.moved = PAGES);
+	ASSERT_EQ(0, munmap(page_of(self, 8), 8 * self->page));
+	ASSERT_TRUE(run_on(0));
+	if (!getenv("HMM_UNMODIFIED_KERNEL"))
+		EXPECT_EQ((PAGES - 8) * self->page, memory_used(&self->dev));
+	EXPECT_TRUE(pages_are(self, 0, 8, 1));
+	EXPECT_TRUE(pages_are(self, 16, PAGES - 16, 1));
+}
+
 /* Of a private mapping of a file, the process's own copies move. */
 TEST_F(range, private_file)
 {
