@@ -96,7 +96,7 @@ static vm_fault_t hmm_fault_range(struct vm_fault *vmf, unsigned long start,
 
 /*
  * A huge folio comes back as one.  If there is no huge page for it or it cannot be
- * copied it is split; the CPU faults again, on what it needs of it.
+ * copied as one it is split; the CPU faults again, on what it needs of it.
  */
 static vm_fault_t hmm_fault_huge(struct vm_fault *vmf)
 {
@@ -114,7 +114,7 @@ static vm_fault_t hmm_fault_huge(struct vm_fault *vmf)
 					  vmf->vma, start);
 	if (m && m->huge) {
 		ret = hmm_fault_step(m, vmf, start, start + PMD_SIZE);
-		split = ret == VM_FAULT_SIGBUS;
+		split = ret != 0;
 	}
 	if (split) {
 		ret = 0;

@@ -205,8 +205,11 @@ static int hmm_evict_expired(const struct hmm_eviction *e)
 	return !e->removing && fatal_signal_pending(current) ? -EINTR : 0;
 }
 
-/* Evict the @nr pages in @m->reserved.  Returns 0, -ENOMEM, -ENOSPC or -EIO. */
-static int hmm_evict_pages(struct hmm_eviction *e, unsigned long nr)
+/*
+ * Evict the @nr pages in @m->reserved, all of a huge folio if @huge.  Returns 0,
+ * -ENOMEM, -ENOSPC or -EIO.
+ */
+static int hmm_evict_pages(struct hmm_eviction *e, unsigned long nr, bool huge)
 {
 	struct hmm_devmem_evict_result before = e->round;
 	struct hmm_migration *m = e->m;
@@ -216,10 +219,14 @@ static int hmm_evict_pages(struct hmm_eviction *e, unsigned long nr)
 	for (i = 0; i < nr; i++)
 		m->src[i] = page_to_pfn(m->reserved[i]);
 	err = hmm_evict_step(e, nr);
-	if (err != -EIO || nr == 1 || hmm_evict_expired(e))
+	if ((err != -EIO && !(huge && err == -ENOMEM)) || nr == 1 ||
+	    hmm_evict_expired(e))
 		return err;
 
-	/* One bad page must not keep the others: what stayed is tried again. */
+	/*
+	 * One bad page must not keep the others, and what is too much for the
+	 * device at once may not be in small pages: what stayed is tried again.
+	 */
 	hmm_evict_split(m->reserved[0]);
 	evicted = e->round.evicted;
 	e->round = before;
@@ -271,7 +278,7 @@ static int hmm_evict_part(struct hmm_eviction *e, unsigned long *index,
 		*index = hmm_evict_next(e, *index + 1, end);
 	}
 	if (nr)
-		err = hmm_evict_pages(e, nr);
+		err = hmm_evict_pages(e, nr, huge);
 	hmm_evict_target_leave(e->control.target);
 leave:
 	hmm_devmem_leave(devmem, idx);

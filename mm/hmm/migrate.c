@@ -258,6 +258,7 @@ static int hmm_migrate_begin(struct hmm_migrate_walk *walk, struct hmm_migration
 	m->no_drain = !alone;
 	m->last_done_ns = &walk->done_ns;
 	m->async = false;
+	m->small = false;
 	m->between = walk->between;
 	m->collected = false;
 	m->nr = 0;

@@ -58,6 +58,7 @@ enum hmm_migrate_cause {
  * @copy_err: why @copy was not started, or 0
  * @clear_err: why @clear was not started, or 0
  * @async: the device went on with the jobs after it was given them
+ * @small: to RAM: no huge page is wanted, the device has failed to copy one
  * @last_done_ns: see hmm_batch_wait(); NULL but in a walk
  * @first: to RAM: entries from here on are in @copy
  * @next: to RAM: entries before are in @copy or done
@@ -99,6 +100,7 @@ struct hmm_migration {
 	int copy_err;
 	int clear_err;
 	bool async;
+	bool small;
 	u64 *last_done_ns;
 	unsigned long first;
 	unsigned long next;

@@ -211,19 +211,57 @@ static void hmm_migrate_start_device(struct hmm_devmem *devmem,
 		WRITE_ONCE(devmem->async, true);
 }
 
+static void hmm_migrate_wait_jobs(struct hmm_devmem *devmem,
+				  struct hmm_migration *m)
+{
+	if (m->nr_copies)
+		m->copy_err = hmm_batch_wait(devmem, &m->copy, m->copy_err,
+					     m->last_done_ns);
+	if (m->nr_clears)
+		m->clear_err = hmm_batch_wait(devmem, &m->clear, m->clear_err,
+					      m->last_done_ns);
+}
+
+/* The device has no memory to fill a huge page as one: try small ones, in its place. */
+static void hmm_migrate_retry_small(struct hmm_devmem *devmem,
+				    struct hmm_migration *m)
+{
+	struct migrate_vma *args = &m->args;
+	unsigned long missing = 0;
+	unsigned int nr_reserved;
+	int no_more;
+
+	hmm_migrate_drop_dst(m, 0);
+	nr_reserved = hmm_devmem_alloc_pages(devmem, args->vma->vm_mm,
+					     args->npages, m->reserved, &no_more);
+	if (nr_reserved < args->npages) {
+		/* Others were faster. */
+		hmm_devmem_free_pages(m->reserved, nr_reserved);
+		hmm_migrate_count_failed(m, args->npages, -ENOMEM);
+		return;
+	}
+	if (!hmm_migration_src(m, 0))
+		hmm_migrate_split_hole(m, args);
+	m->nr_copies = 0;
+	m->nr_clears = 0;
+	hmm_migrate_choose_small(m, args->npages, nr_reserved, &missing);
+	hmm_migrate_start_device(devmem, m);
+	hmm_migrate_wait_jobs(devmem, m);
+}
+
 /* Wait for that; drop the destinations that failed, and count them. */
 static int hmm_migrate_wait_device(struct hmm_devmem *devmem,
 				   struct hmm_migration *m, unsigned long npages)
 {
 	unsigned long i, nr, failed = 0;
-	int copy_err = 0, clear_err = 0, err;
+	int copy_err, clear_err, err;
 
-	if (m->nr_copies)
-		copy_err = hmm_batch_wait(devmem, &m->copy, m->copy_err,
-					  m->last_done_ns);
-	if (m->nr_clears)
-		clear_err = hmm_batch_wait(devmem, &m->clear, m->clear_err,
-					   m->last_done_ns);
+	hmm_migrate_wait_jobs(devmem, m);
+	if ((m->dst[0] & MIGRATE_PFN_COMPOUND) &&
+	    (m->copy_err == -ENOMEM || m->clear_err == -ENOMEM))
+		hmm_migrate_retry_small(devmem, m);
+	copy_err = m->copy_err;
+	clear_err = m->clear_err;
 
 	m->step.failed += hmm_migrate_drop_poisoned(devmem, m, npages);
 	for (i = 0; i < npages && (copy_err || clear_err); i++) {

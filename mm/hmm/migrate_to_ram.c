@@ -82,7 +82,7 @@ int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
 			continue;
 		hmm_life_check_source(hmm_devmem_from_folio(src), src,
 				      1 + (src == fault_folio));
-		if (huge && !i) {
+		if (huge && !i && !m->small) {
 			dst = hmm_migrate_get_huge(m, args);
 			if (dst) {
 				folio_lock(dst);
@@ -213,6 +213,25 @@ int hmm_migrate_fill_ram(struct hmm_migration *m, unsigned long npages)
 	return hmm_migrate_wait_ram(m, npages);
 }
 
+/*
+ * Wait for the copies of a step of a range.  A huge page that the device has no memory
+ * to copy as one is tried again in small pages.
+ */
+static int hmm_migrate_wait_step(struct hmm_migration *m, unsigned long npages)
+{
+	bool huge = m->dst[0] & MIGRATE_PFN_COMPOUND;
+	int err, ret = hmm_migrate_wait_ram(m, npages);
+
+	if (!huge || ret != -ENOMEM)
+		return ret;
+	m->step.no_room -= HMM_PMD_PAGES;
+	m->small = true;
+	err = hmm_migrate_choose_ram(m, npages, &m->args);
+	hmm_migrate_count_ram(m, err);
+	ret = hmm_migrate_fill_ram(m, npages);
+	return ret ? ret : err;
+}
+
 /* Book what left device memory, for the caller and for each devmem. */
 unsigned long hmm_migrate_book_ram(struct hmm_migration *m,
 				   unsigned long npages)
@@ -273,7 +292,7 @@ int hmm_migrate_end_to_ram(struct hmm_migration *m,
 	u64 began;
 
 	if (m->collected) {
-		ret = hmm_migrate_wait_ram(m, npages);
+		ret = hmm_migrate_wait_step(m, npages);
 		began = hmm_trace_begin(hmm_migrate_commit);
 		migrate_vma_pages(&m->args);
 		m->step.moved = hmm_migrate_book_ram(m, npages);

@@ -88,8 +88,9 @@ struct hmm_migrate_history {
  * folio lock is taken, nor allocate memory with a reclaiming gfp mask.
  * Return: 0 if the batch was started, or a negative errno if nothing was, in
  * which case hmm_devmem_batch_done() must not be called.  -ENOMEM, here and as
- * the status of a batch, stands for want of memory; the toolbox takes every
- * other errno for a device that fails.
+ * the status of a batch, stands for want of memory: a huge page on its way from or to
+ * RAM is then tried again in small pages, once.  The toolbox takes every other errno
+ * for a device that fails.
  */
 struct hmm_devmem_ops {
 	/** @copy: copy each src to its dst. */

@@ -10,6 +10,7 @@
 
 #define NR	32
 #define LENGTH	(NR * PAGE_SIZE)
+#define HUGE_NR	(PMD_SIZE / PAGE_SIZE)
 
 static int migrate_test_init(struct kunit *test)
 {
@@ -408,6 +409,105 @@ static void migrate_test_device_errors(struct kunit *test)
 	test_verify_pages(test, addr, NR, 400);
 }
 
+/* A huge page, each base page of which holds its number. */
+static unsigned long migrate_test_new_huge(struct kunit *test)
+{
+	unsigned long addr, pfn, i;
+
+	addr = test_mmap_huge(test, &pfn);
+	for (i = 0; i < HUGE_NR; i++)
+		test_write_word(test, addr + i * PAGE_SIZE, 1 + i);
+	return addr;
+}
+
+/*
+ * All of a huge page moves to the device, in small pages if it has no memory for so
+ * large a job; or skip.
+ */
+static void migrate_test_huge_in(struct kunit *test, unsigned long addr,
+				 bool no_memory)
+{
+	struct test_device *device = test->priv;
+	struct hmm_devmem_stats stats;
+
+	device->no_memory = no_memory;
+	test_device_move_in(test, device, addr, HUGE_NR);
+	hmm_devmem_get_stats(device->devmem, &stats);
+	if (device->no_memory || (!no_memory && !stats.huge))
+		kunit_skip(test, "no huge folios in device memory");
+	KUNIT_EXPECT_EQ(test, stats.huge, no_memory ? 0 : HUGE_NR);
+	KUNIT_EXPECT_EQ(test, stats.used, HUGE_NR);
+	KUNIT_EXPECT_EQ(test, stats.failed, 0);
+}
+
+/* Nothing is on the device any more, and the device did notice. */
+static void migrate_test_huge_out(struct kunit *test, unsigned long addr)
+{
+	struct test_device *device = test->priv;
+
+	KUNIT_EXPECT_EQ(test, 0, device->no_memory);
+	KUNIT_EXPECT_EQ(test, 0, test_device_used(device));
+	test_verify_pages(test, addr, HUGE_NR, 1);
+}
+
+/* The device has no memory to copy or to clear a huge page as one. */
+static void migrate_test_no_memory_huge(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	struct hmm_devmem_evict_result evicted;
+	struct hmm_migrate_result result;
+	unsigned long addr;
+
+	test_device_add_memory(test, device);
+
+	/* To the device; all of its memory is needed for it. */
+	addr = migrate_test_new_huge(test);
+	migrate_test_huge_in(test, addr, true);
+	KUNIT_ASSERT_EQ(test, 0, hmm_devmem_evict(device->devmem, ULONG_MAX,
+						  TEST_TIMEOUT_MS, &evicted));
+	migrate_test_huge_out(test, addr);
+
+	/* To RAM, for a range. */
+	addr = migrate_test_new_huge(test);
+	migrate_test_huge_in(test, addr, false);
+	device->no_memory = 1;
+	KUNIT_EXPECT_EQ(test, 0,
+			hmm_migrate_to_ram(current->mm, device, addr,
+					   addr + PMD_SIZE, &result));
+	migrate_test_expect(test, &result, HUGE_NR, 0, 0);
+	migrate_test_huge_out(test, addr);
+
+	/* For a CPU fault. */
+	addr = migrate_test_new_huge(test);
+	migrate_test_huge_in(test, addr, false);
+	device->no_memory = 1;
+	test_verify_pages(test, addr, HUGE_NR, 1);
+	migrate_test_huge_out(test, addr);
+
+	/* For an eviction. */
+	addr = migrate_test_new_huge(test);
+	migrate_test_huge_in(test, addr, false);
+	device->no_memory = 1;
+	KUNIT_EXPECT_EQ(test, 0, hmm_devmem_evict(device->devmem, ULONG_MAX,
+						  TEST_TIMEOUT_MS, &evicted));
+	KUNIT_EXPECT_EQ(test, HUGE_NR, evicted.evicted);
+	migrate_test_huge_out(test, addr);
+}
+
+/* The same for a hole that a huge page would fill. */
+static void migrate_test_no_memory_hole_huge(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	unsigned long addr, i;
+
+	test_device_add_memory(test, device);
+	addr = test_mmap_thp(test);
+	migrate_test_huge_in(test, addr, true);
+	for (i = 0; i < HUGE_NR; i++)
+		KUNIT_EXPECT_EQ(test, 0,
+				test_read_word(test, addr + i * PAGE_SIZE));
+}
+
 static void migrate_test_evict(struct kunit *test)
 {
 	struct test_device *device = test->priv;
@@ -498,6 +598,8 @@ static struct kunit_case migrate_test_cases[] = {
 	KUNIT_CASE(migrate_test_holes),
 	KUNIT_CASE(migrate_test_full),
 	KUNIT_CASE(migrate_test_device_errors),
+	KUNIT_CASE(migrate_test_no_memory_huge),
+	KUNIT_CASE(migrate_test_no_memory_hole_huge),
 	KUNIT_CASE(migrate_test_evict),
 	KUNIT_CASE(migrate_test_remove),
 	KUNIT_CASE(migrate_test_remove_gone),

@@ -188,11 +188,25 @@ void *test_frame(struct hmm_devmem *devmem, struct page *page)
 	return device->storage + hmm_devmem_offset(devmem, page_to_pfn(page));
 }
 
+static bool test_no_memory(struct test_device *device,
+			   const struct hmm_devmem_batch *batch)
+{
+	if (!device->no_memory || !batch->pages[0].order)
+		return false;
+	device->no_memory--;
+	return true;
+}
+
 int test_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
 {
 	struct test_device *device = hmm_devmem_private(devmem);
 	unsigned int i;
 
+	/* It notices late, and in test_clear() at once. */
+	if (test_no_memory(device, batch)) {
+		hmm_devmem_batch_done(batch, -ENOMEM);
+		return 0;
+	}
 	for (i = 0; i < batch->nr; i++) {
 		const struct hmm_devmem_copy *piece = &batch->pages[i];
 		unsigned int page;
@@ -224,6 +238,8 @@ int test_clear(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
 	struct test_device *device = hmm_devmem_private(devmem);
 	unsigned int i;
 
+	if (test_no_memory(device, batch))
+		return -ENOMEM;
 	if (device->clear_errors) {
 		device->clear_errors--;
 		return -EREMOTEIO;
@@ -488,14 +504,12 @@ unsigned long test_reserve(struct kunit *test, unsigned long size)
 	return ALIGN(test_mmap(test, size + PMD_SIZE, PROT_NONE), PMD_SIZE);
 }
 
-/* PMD_SIZE bytes that the CPU maps as one page, which is @pfn; or skip. */
-unsigned long test_mmap_huge(struct kunit *test, unsigned long *pfn)
+/* PMD_SIZE bytes for which a huge page is wanted, without memory yet. */
+unsigned long test_mmap_thp(struct kunit *test)
 {
 	unsigned long addr = ALIGN(test_mmap(test, 2 * PMD_SIZE,
 					     PROT_READ | PROT_WRITE), PMD_SIZE);
 	struct vm_area_struct *vma;
-	unsigned int order;
-	struct page *page;
 
 	/* As madvise(MADV_HUGEPAGE), which modules cannot call. */
 	mmap_write_lock(current->mm);
@@ -504,6 +518,15 @@ unsigned long test_mmap_huge(struct kunit *test, unsigned long *pfn)
 		vm_flags_set(vma, VM_HUGEPAGE);
 	mmap_write_unlock(current->mm);
 	KUNIT_ASSERT_NOT_NULL(test, vma);
+	return addr;
+}
+
+/* The same that the CPU maps as one page, which is @pfn; or skip. */
+unsigned long test_mmap_huge(struct kunit *test, unsigned long *pfn)
+{
+	unsigned long addr = test_mmap_thp(test);
+	unsigned int order;
+	struct page *page;
 
 	test_write_word(test, addr, 1);
 	KUNIT_ASSERT_EQ(test, 1,

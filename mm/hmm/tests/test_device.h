@@ -69,6 +69,7 @@ struct test_log {
  * @storage: what the device stores there
  * @copy_errors: copies that fail
  * @clear_errors: clears that fail
+ * @no_memory: jobs with a huge page that the device has no memory for
  * @may_not_migrate: what test_policy_ops answer
  * @asked: what they were asked last
  * @asks: how often
@@ -98,6 +99,7 @@ struct test_device {
 	void *storage;
 	unsigned int copy_errors;
 	unsigned int clear_errors;
+	unsigned int no_memory;
 	bool may_not_migrate;
 	struct hmm_migrate_history asked;
 	unsigned int asks;
@@ -145,6 +147,7 @@ unsigned long test_mmap(struct kunit *test, unsigned long size, int prot);
 void test_mmap_at(struct kunit *test, unsigned long addr, unsigned long size,
 		  int prot);
 unsigned long test_reserve(struct kunit *test, unsigned long size);
+unsigned long test_mmap_thp(struct kunit *test);
 unsigned long test_mmap_huge(struct kunit *test, unsigned long *pfn);
 void test_write_word(struct kunit *test, unsigned long addr, u64 value);
 u64 test_read_word(struct kunit *test, unsigned long addr);
