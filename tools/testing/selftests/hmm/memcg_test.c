@@ -6,81 +6,18 @@
  */
 #define _GNU_SOURCE
 #include <sched.h>
-#include <sys/mount.h>
 
-#include "dmirror_test.h"
+#include "cgroup.h"
 
 #define LIMIT		(6 * MIB)
 #define AREA		(10 * MIB)
 #define CHUNK		MIB		/* has the same word everywhere */
-
-/* A cgroup below a mount of its own. */
-struct group {
-	char root[64];
-	char path[128];
-};
 
 FIXTURE(memcg)
 {
 	struct dmirror dev;
 	struct group group;
 };
-
-static int write_control(const char *directory, const char *name,
-			 const char *text)
-{
-	char path[256];
-
-	snprintf(path, sizeof(path), "%s/%s", directory, name);
-	return write_text(path, text);
-}
-
-static long read_control(const char *directory, const char *name,
-			 const char *line)
-{
-	char path[256];
-
-	snprintf(path, sizeof(path), "%s/%s", directory, name);
-	return read_number(path, line);
-}
-
-/* 0, or -errno if there is no cgroup file system or @controller is not there. */
-static int open_group(struct group *group, const char *controller)
-{
-	char enable[32];
-	int err;
-
-	snprintf(group->root, sizeof(group->root), "/tmp/hmm-memcg-XXXXXX");
-	if (!mkdtemp(group->root))
-		return -errno;
-	if (mount("none", group->root, "cgroup2", 0, NULL)) {
-		err = -errno;
-		rmdir(group->root);
-		return err;
-	}
-	snprintf(group->path, sizeof(group->path), "%s/hmm-memcg-test",
-		 group->root);
-	snprintf(enable, sizeof(enable), "+%s", controller);
-	err = write_control(group->root, "cgroup.subtree_control", enable);
-	if (!err && mkdir(group->path, 0700))
-		err = -errno;
-	if (err) {
-		umount(group->root);
-		rmdir(group->root);
-	}
-	return err;
-}
-
-static void close_group(struct group *group)
-{
-	unsigned int i;
-
-	/* What the child has left may take a moment to go. */
-	for (i = 0; i < 1000 && rmdir(group->path); i++)
-		usleep(10000);
-	umount(group->root);
-	rmdir(group->root);
-}
 
 FIXTURE_SETUP(memcg)
 {

@@ -8,6 +8,7 @@
  * HMM_SOAK_SEED: what each thread's steps follow from, a new one without it
  */
 #define _GNU_SOURCE
+#include "cgroup.h"
 #include "soak.h"
 
 /* A thread that takes longer for a step hangs. */
@@ -155,6 +156,7 @@ static void log_operations(struct __test_metadata *_metadata,
 
 FIXTURE(soak)
 {
+	struct group group;	/* of the processes */
 };
 
 FIXTURE_SETUP(soak)
@@ -164,10 +166,13 @@ FIXTURE_SETUP(soak)
 	if (dmirror_open(&dev, 0))
 		SKIP(return, "there is no device");
 	dmirror_close(&dev);
+	if (open_group(&self->group, "memory"))
+		SKIP(return, "there is no memory controller");
 }
 
 FIXTURE_TEARDOWN(soak)
 {
+	close_group(&self->group);
 }
 
 /* It ends by itself, see STUCK_US. */
@@ -197,7 +202,8 @@ TEST_F_TIMEOUT(soak, walk, 8 * 24 * 3600)
 		children[i] = fork();
 		ASSERT_LE(0, children[i]);
 		if (!children[i])
-			_exit(run_process(control, i, world));
+			_exit(write_control(self->group.path, "cgroup.procs", "0") ?
+			      1 : run_process(control, i, world));
 	}
 	while (alive && now_us() < end && !control->stop) {
 		usleep(200000);
@@ -242,6 +248,13 @@ TEST_F_TIMEOUT(soak, walk, 8 * 24 * 3600)
 		EXPECT_EQ(0, memory_used(&dev));
 		dmirror_close(&dev);
 	}
+	/* Wherever it went, what was charged for it is as well. */
+	end = now_us() + 20000000;
+	while (read_control(self->group.path, "memory.stat", "anon ") &&
+	       now_us() < end)
+		usleep(1000);
+	EXPECT_EQ(0, read_control(self->group.path, "memory.stat", "anon "));
+	EXPECT_EQ(0, read_control(self->group.path, "memory.stat", "anon_thp "));
 }
 
 TEST_HARNESS_MAIN
