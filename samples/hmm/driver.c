@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The smallest complete driver on the HMM toolbox, for the device in device.h.
+ * Documentation/mm/hmm/driver-guide.rst walks through it.
+ */
+#include <linux/hmm/devmem.h>
+#include <linux/hmm/migrate.h>
+#include <linux/hmm/mirror.h>
+#include <linux/memremap.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "device.h"
+
+static struct hmm_devmem *sample_devmem;
+
+/* An open file. */
+struct sample_vm {
+	struct hmm_mirror mirror;
+	struct mm_struct *mm;		/* the mirror keeps it */
+	struct sample_space space;
+};
+
+static u64 sample_address(struct page *page)
+{
+	if (is_device_private_page(page))
+		return SAMPLE_LOCAL | hmm_devmem_offset(sample_devmem, page_to_pfn(page));
+	return page_to_phys(page);
+}
+
+static int sample_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
+{
+	struct hmm_devmem_copy *copy = batch->pages;
+
+	for (; copy < batch->pages + batch->nr; copy++, cond_resched())
+		sample_device_copy(sample_address(copy->dst),
+				   copy->src ? sample_address(copy->src) : SAMPLE_ZEROES,
+				   PAGE_SIZE << copy->order);
+	hmm_devmem_batch_done(batch, 0);
+	return 0;
+}
+
+static const struct hmm_devmem_ops sample_devmem_ops = {
+	.copy = sample_copy,
+	.clear = sample_copy,		/* without sources */
+};
+
+static int sample_prepare(struct hmm_mirror *mirror, unsigned long start,
+			  unsigned long end)
+{
+	struct sample_vm *vm = container_of(mirror, struct sample_vm, mirror);
+
+	return sample_space_alloc(&vm->space, start);
+}
+
+static int sample_map(struct hmm_mirror *mirror,
+		      const struct hmm_mirror_entry *entries, unsigned int nr)
+{
+	struct sample_vm *vm = container_of(mirror, struct sample_vm, mirror);
+	u64 pte;
+
+	for (; nr; nr--, entries++) {
+		pte = sample_address(pfn_to_page(entries->pfn)) | SAMPLE_PTE_VALID;
+		if (entries->flags & HMM_MIRROR_WRITE)
+			pte |= SAMPLE_PTE_WRITE;
+		/* After what the page contains. */
+		smp_store_release(sample_space_pte(&vm->space, entries->addr), pte);
+	}
+	return 0;
+}
+
+static bool sample_invalidate(struct hmm_mirror *mirror, unsigned long start,
+			      unsigned long end, bool nonblock)
+{
+	struct sample_vm *vm = container_of(mirror, struct sample_vm, mirror);
+	u64 *pte = sample_space_pte(&vm->space, start);
+	u64 *last = sample_space_pte(&vm->space, end - 1);
+
+	for (; pte && pte <= last; pte++)
+		WRITE_ONCE(*pte, 0);
+	sample_space_flush(&vm->space);
+	return true;
+}
+
+static const struct hmm_mirror_ops sample_mirror_ops = {
+	.prepare = sample_prepare,
+	.map = sample_map,
+	.invalidate = sample_invalidate,
+};
+
+static long sample_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct sample_vm *vm = file->private_data;
+	struct hmm_migrate_result result;
+	struct hmm_sample_add add;
+	int err = 0;
+
+	if (cmd != HMM_SAMPLE_ADD)
+		return -ENOTTY;
+	if (current->mm != vm->mm)
+		return -EPERM;
+	if (copy_from_user(&add, (void __user *)arg, sizeof(add)))
+		return -EFAULT;
+	if (add.addr >= add.addr + add.size || add.done > add.size ||
+	    (add.addr | add.size | add.done) % sizeof(u64) ||
+	    add.flags & ~HMM_SAMPLE_TO_DEVICE)
+		return -EINVAL;
+
+	/* What does not move is used where it is. */
+	if (add.flags & HMM_SAMPLE_TO_DEVICE)
+		hmm_migrate_to_device(sample_devmem, vm->mm, PAGE_ALIGN_DOWN(add.addr),
+				      PAGE_ALIGN(add.addr + add.size), 1000, &result);
+	for (; !err && add.done < add.size; cond_resched()) {
+		if (fatal_signal_pending(current))
+			err = -EINTR;
+		else if (!sample_device_add(&vm->space, &add))
+			err = hmm_mirror_fault(&vm->mirror, add.addr + add.done,
+					       add.value ? HMM_MIRROR_WRITE : 0);
+	}
+	return copy_to_user((void __user *)arg, &add, sizeof(add)) ? -EFAULT : err;
+}
+
+static int sample_open(struct inode *inode, struct file *file)
+{
+	const struct hmm_mirror_desc desc = {
+		.ops = &sample_mirror_ops,
+		.owner = &sample_devmem,
+		.end = TASK_SIZE,
+		.page_sizes = PAGE_SIZE,
+		.fault_around = SZ_64K,
+	};
+	struct sample_vm *vm;
+	int err;
+
+	if (!current->mm)
+		return -EPERM;
+	vm = kzalloc_obj(*vm, GFP_KERNEL_ACCOUNT);
+	if (!vm)
+		return -ENOMEM;
+	sample_space_init(&vm->space);
+	vm->mm = current->mm;
+	file->private_data = vm;
+	err = hmm_mirror_register(&vm->mirror, vm->mm, &desc);
+	if (err)
+		kfree(vm);
+	return err;
+}
+
+/* Each ioctl holds the file: none is left. */
+static int sample_release(struct inode *inode, struct file *file)
+{
+	struct sample_vm *vm = file->private_data;
+
+	hmm_mirror_unregister(&vm->mirror);
+	sample_space_destroy(&vm->space);
+	kfree(vm);
+	return 0;
+}
+
+static const struct file_operations sample_fops = {
+	.owner = THIS_MODULE,
+	.open = sample_open,
+	.release = sample_release,
+	.unlocked_ioctl = sample_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+};
+
+static struct miscdevice sample_misc = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "hmm_sample",
+	.fops = &sample_fops,
+	.mode = 0600,
+};
+
+static int __init sample_init(void)
+{
+	const struct hmm_devmem_desc desc = {
+		.ops = &sample_devmem_ops,
+		.owner = &sample_devmem,
+		.name = "hmm_sample",
+		.nid = NUMA_NO_NODE,
+	};
+	int err;
+
+	sample_devmem = hmm_devmem_add(&desc, SAMPLE_MEMORY_SIZE);
+	if (IS_ERR(sample_devmem))
+		return PTR_ERR(sample_devmem);
+	err = misc_register(&sample_misc);
+	if (err)
+		hmm_devmem_remove(sample_devmem, 0, NULL);
+	return err;
+}
+
+/* No file is open, but memory of processes may still lie on the device. */
+static void __exit sample_exit(void)
+{
+	misc_deregister(&sample_misc);
+	if (hmm_devmem_remove(sample_devmem, 10000, NULL))
+		pr_warn("hmm_sample: memory of processes was in use, and is lost\n");
+}
+
+module_init(sample_init);
+module_exit(sample_exit);
+MODULE_DESCRIPTION("The smallest complete driver on the HMM toolbox");
+MODULE_LICENSE("GPL");
