@@ -15,8 +15,9 @@
 #                                     only configure
 #
 # Each kernel: object tree O, image O/arch/x86/boot/bzImage, modules in place;
-# ours are O/mm/hmm/hmm_helpers.ko, O/mm/hmm/tests/hmm_kunit.ko and
-# O/drivers/char/hmm_dmirror/hmm_dmirror.ko.  In build/ext the same paths.
+# ours are O/mm/hmm/hmm_helpers.ko, O/mm/hmm/tests/hmm_kunit.ko,
+# O/drivers/char/hmm_dmirror/hmm_dmirror.ko and O/samples/hmm/hmm_sample.ko.  In
+# build/ext the same paths.
 #
 # The caller runs get-kernel.sh and, for patched and programs, overlay.sh first.
 # The configuration is allnoconfig with kernel.config, debug.config (debug),
@@ -41,7 +42,9 @@ fi
 
 # Our Kconfig symbols as make variables, for builds outside the kernel tree.
 ext_config="CONFIG_HMM_HELPERS=m CONFIG_HMM_DMIRROR=m CONFIG_HMM_KUNIT_TEST=m"
+ext_config+=" CONFIG_SAMPLE_HMM=m"
 ext_dirs="mm/hmm include/linux/hmm include/trace/events drivers/char/hmm_dmirror"
+ext_dirs+=" samples/hmm"
 
 kernel_tree()
 {
@@ -135,7 +138,7 @@ stage_ext()
 		subdir-ccflags-y := -I$(src)/include
 		# As hmm-debug.config, for a kernel without that option.
 		subdir-ccflags-$(CONFIG_DEBUG_VM) += -DCONFIG_HMM_DEBUG
-		obj-m += mm/hmm/ drivers/char/hmm_dmirror/
+		obj-m += mm/hmm/ drivers/char/hmm_dmirror/ samples/hmm/
 	END
 	cmp -s "$dir/Kbuild.new" "$dir/Kbuild" || cp "$dir/Kbuild.new" "$dir/Kbuild"
 	rm "$dir/Kbuild.new"

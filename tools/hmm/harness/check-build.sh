@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Sourced by check.sh: the checks that compile.  Only mm/hmm and the dummy device
-# are compiled, in object trees build/patched/matrix-*, but for the two checks
+# Sourced by check.sh: the checks that compile.  Only mm/hmm and our two drivers are
+# compiled, in object trees build/patched/matrix-*, but for the two checks
 # that link a kernel: they work on a copy of the object tree that "make test"
 # builds, build/patched/matrix-link, so that nothing but the link is left to do.
 
@@ -12,7 +12,7 @@ if have_tool ccache; then
 fi
 
 # Where our code shows up in a message of a compiler that runs in an object tree.
-CHECK_OURS='^(\./|\.\./)*(mm/hmm/|include/linux/hmm/|drivers/char/hmm_dmirror/)'
+CHECK_OURS='^(\./|\.\./)*(mm/hmm|include/linux/hmm|drivers/char/hmm_dmirror|samples/hmm)/'
 
 matrix_make()
 {
@@ -51,17 +51,22 @@ matrix_objects()
 
 	log=$dir/check.log
 	shift
-	rm -rf "$dir/mm/hmm" "$dir/drivers/char/hmm_dmirror"
+	rm -rf "$dir/mm/hmm" "$dir/drivers/char/hmm_dmirror" "$dir/samples/hmm"
 	matrix_make "$variant" prepare
-	matrix_make "$variant" W=1 "$@" mm/hmm/ drivers/char/hmm_dmirror/ 2>&1 |
-		tee "$log"
+	matrix_make "$variant" W=1 "$@" mm/hmm/ drivers/char/hmm_dmirror/ \
+		samples/hmm/ 2>&1 | tee "$log"
 	expect_none "remarks:" "$(grep -E "$CHECK_OURS.*(warning|note):" \
 		"$log" || :)"
 	for src in "$PATCHED"/mm/hmm/*.c "$PATCHED"/mm/hmm/tests/*.c \
-		   "$PATCHED"/drivers/char/hmm_dmirror/*.c; do
+		   "$PATCHED"/drivers/char/hmm_dmirror/*.c \
+		   "$PATCHED"/samples/hmm/*.c; do
 		[ -e "$src" ] || continue
 		object=${src#"$PATCHED"/}
 		object=${object%.c}.o
+		# The sample needs private memory.
+		case $variant:$object in
+		noprivate:samples/*) continue ;;
+		esac
 		[ -e "$dir/$object" ] || missing="$missing $object"
 	done
 	expect_none "not compiled:" "$missing"
@@ -97,6 +102,7 @@ check_private()
 {
 	matrix_variant noprivate <<-EOF
 		CONFIG_DEVICE_PRIVATE=n
+		CONFIG_SAMPLE_HMM=n
 		CONFIG_TEST_HMM=n
 	EOF
 }
@@ -221,6 +227,7 @@ object_sizes()
 		! -path './tools/*' ! -path './arch/x86/boot/*' \
 		! -path './scripts/*' ! -path './init/version*' \
 		! -path './mm/hmm/*' ! -path './drivers/char/hmm_dmirror/*' \
+		! -path './samples/hmm/*' \
 		-exec size {} +) | awk '$1 ~ /^[0-9]/ { print $6, $1, $2, $3 }' | sort
 }
 

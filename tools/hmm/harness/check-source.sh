@@ -9,7 +9,7 @@ PRISTINE=$HMM_BUILD/pristine
 PATCHED=$HMM_BUILD/patched
 
 # Directories that go into the kernel tree as they are.
-CHECK_KERNEL_DIRS="mm/hmm include/linux/hmm drivers/char/hmm_dmirror"
+CHECK_KERNEL_DIRS="mm/hmm include/linux/hmm drivers/char/hmm_dmirror samples/hmm"
 
 # Files under version control, or about to be, among the arguments or in all.
 our_files()
@@ -60,7 +60,7 @@ run_checkpatch()
 
 	shift
 	mkdir -p "$dir"
-	ln -sfn -t "$dir" "$HMM_ROOT"/{Documentation,drivers,include,mm,patches,tools}
+	ln -sfn -t "$dir" "$HMM_ROOT"/{Documentation,drivers,include,mm,patches,samples,tools}
 	(cd "$dir" &&
 	 GIT_DIR=none perl "$PRISTINE/scripts/checkpatch.pl" --root="$PRISTINE" \
 		--strict --terse --no-summary --show-types --color=never \
@@ -158,7 +158,7 @@ check_rst()
 	PYTHONDONTWRITEBYTECODE=1 kmake -C "$PATCHED" O="$out" \
 		SPHINXDIRS=mm/hmm htmldocs 2>&1 | tee "$log"
 	[ -e "$out/Documentation/output/mm/hmm/index.html" ]
-	found=$(grep -E '(mm/hmm|hmm_dmirror)[^ ]*:[0-9]* ?.*(WARNING|ERROR|warning|error)' \
+	found=$(grep -E '(mm/hmm|hmm_dmirror|samples/hmm)[^ ]*:[0-9]* ?.*(WARNING|ERROR|warning|error)' \
 		"$log" || :)
 	expect_none "remarks:" "$found"
 }

@@ -17,7 +17,7 @@ Runs the checks named, or all of them:
   length       no source file is longer than $CHECK_MAX_LINES lines
   checkpatch   checkpatch --strict on everything that goes into the tree
   patches      checkpatch --strict on patches/*.patch
-  kernel-doc   kernel-doc -Wall on the toolbox, its headers and the dummy device
+  kernel-doc   kernel-doc -Wall on the toolbox, its headers and the drivers
   contract     every exported function documents its context and its result
   rst          the documentation builds without a warning
   shellcheck   shellcheck on every script

@@ -29,7 +29,8 @@ variant=release
 objects=$HMM_BUILD/patched/$variant
 out=$HMM_BUILD/guest/shell
 args=()
-for f in "$objects"/{mm/hmm,mm/hmm/tests,drivers/char/hmm_dmirror,lib}/*.ko; do
+for f in "$objects"/{mm/hmm,mm/hmm/tests,drivers/char/hmm_dmirror}/*.ko \
+	 "$objects"/{samples/hmm,lib}/*.ko; do
 	[ ! -f "$f" ] || args+=(--module "$f")
 done
 while IFS= read -r f; do

@@ -126,7 +126,8 @@ guest()
 	local args=() p
 
 	args=(--env "HMM_SUITES=$4" --env "HMM_PROGRAMS=$5")
-	for p in "$objects"/{mm/hmm,mm/hmm/tests,drivers/char/hmm_dmirror,lib}/*.ko \
+	for p in "$objects"/{mm/hmm,mm/hmm/tests,drivers/char/hmm_dmirror}/*.ko \
+		 "$objects"/{samples/hmm,lib}/*.ko \
 		 "$3/lib/test_hmm.ko"; do
 		[ ! -f "$p" ] || args+=(--module "$p")
 	done

@@ -6,8 +6,9 @@
 #   plan N              starts the KTAP document: N results follow
 #   check NAME CMD...   runs CMD, its output as the nested document; result "ok"
 #                       for status 0, "ok # SKIP" for 4, otherwise "not ok"
-#   load_modules        hmm_helpers and, with $HMM_DEVICES, hmm_dmirror, also with a
-#                       device in a soft-reserved region if there is one
+#   load_modules        hmm_helpers, hmm_sample if it is there and, with $HMM_DEVICES,
+#                       hmm_dmirror, also with a device in a soft-reserved region if
+#                       there is one
 #   unload_modules      all of ours; fails if one stays
 #   kunit_suite SUITE   prints the results of a KUnit suite that has run
 #   hmmstat_check       fails if hmmstat does not show the devices' memory
@@ -60,6 +61,7 @@ soft_reserved_device()
 load_modules()
 {
 	insmod /lib/hmm/hmm_helpers.ko || return 1
+	[ ! -f /lib/hmm/hmm_sample.ko ] || insmod /lib/hmm/hmm_sample.ko || return 1
 	[ -n "$HMM_DEVICES" ] || return 0
 	insmod /lib/hmm/hmm_dmirror.ko \
 		devices="$HMM_DEVICES$(soft_reserved_device)" || return 1
@@ -77,7 +79,7 @@ load_modules()
 unload_modules()
 {
 	_rc=0
-	for _m in hmm_kunit hmm_dmirror hmm_helpers; do
+	for _m in hmm_kunit hmm_sample hmm_dmirror hmm_helpers; do
 		# An engine may let go of a closed file some time later.
 		_i=0
 		while grep -q "^$_m " /proc/modules && ! rmmod $_m; do
