@@ -3,13 +3,13 @@
  * The driver's module is not unloaded while a file is open. Without one it is,
  * with process memory on its devices: that comes back with its data.
  *
- * HMM_MODULE_DIR: where hmm_dmirror.ko is, /lib/hmm without it
  * HMM_DMIRROR_PARAMS: its parameters
  */
 #define _GNU_SOURCE
 #include <sys/prctl.h>
 
 #include "dmirror_test.h"
+#include "module.h"
 
 #define MODULE		"hmm_dmirror"
 #define DEFAULT_PARAMS	\
@@ -20,47 +20,9 @@
 /* In use while the driver goes: more than the users can bring back at once. */
 #define MUCH		(16 * MIB)
 
-static int open_module(void)
-{
-	const char *dir = getenv("HMM_MODULE_DIR");
-	char path[4096];
-	int file;
-
-	snprintf(path, sizeof(path), "%s/" MODULE ".ko", dir ?: "/lib/hmm");
-	file = open(path, O_RDONLY | O_CLOEXEC);
-	return file < 0 ? -errno : file;
-}
-
 static int load_module(void)
 {
-	const char *params = getenv("HMM_DMIRROR_PARAMS");
-	int file = open_module(), ret;
-
-	if (file < 0)
-		return file;
-	ret = syscall(__NR_finit_module, file, params ?: DEFAULT_PARAMS, 0);
-	ret = ret ? -errno : 0;
-	close(file);
-	return ret;
-}
-
-static int unload_module(const char *name)
-{
-	return syscall(__NR_delete_module, name, O_NONBLOCK) ? -errno : 0;
-}
-
-/* An engine may let go of a finished program some time after its file closed. */
-static int unload_driver(void)
-{
-	int i, ret;
-
-	for (i = 0; i < 500; i++) {
-		ret = unload_module(MODULE);
-		if (ret != -EAGAIN)
-			break;
-		usleep(10000);
-	}
-	return ret;
+	return module_load(MODULE, getenv("HMM_DMIRROR_PARAMS") ?: DEFAULT_PARAMS);
 }
 
 static char *map_data(size_t length, bool huge)
@@ -111,15 +73,11 @@ FIXTURE_VARIANT_ADD(unload, cdm_huge)
 
 FIXTURE_SETUP(unload)
 {
-	int file;
+	int ret = module_reloadable(MODULE);
 
-	if (access("/sys/module/" MODULE "/refcnt", F_OK))
-		SKIP(return, MODULE " is not loaded as a module");
-	file = open_module();
-	if (file < 0)
-		SKIP(return, "no " MODULE ".ko to load again: %s",
-		     strerror(-file));
-	close(file);
+	if (ret)
+		SKIP(return, "no " MODULE " to unload and load again: %s",
+		     strerror(-ret));
 	self->length = variant->huge ? 2 * HUGE : PAGES * page_size();
 	self->data = map_data(self->length, variant->huge);
 	ASSERT_NE(NULL, self->data);
@@ -141,9 +99,9 @@ TEST_F(unload, refused_while_open)
 	if (variant->huge)
 		return;
 	OPEN_OR_SKIP(return, &dev, variant->memory, 0);
-	EXPECT_EQ(-EAGAIN, unload_module(MODULE));
+	EXPECT_EQ(-EAGAIN, module_unload(MODULE));
 	/* And its library while it is used. */
-	EXPECT_EQ(-EAGAIN, unload_module("hmm_helpers"));
+	EXPECT_EQ(-EAGAIN, module_unload("hmm_helpers"));
 	EXPECT_EQ(0, dmirror_read(&dev, self->data, self->length));
 	dmirror_close(&dev);
 }
@@ -163,7 +121,7 @@ TEST_F(unload, with_memory_on_the_device)
 	ASSERT_EQ(0, dmirror_read(&dev, self->data, self->length));
 	dmirror_close(&dev);
 
-	ASSERT_EQ(0, unload_driver());
+	ASSERT_EQ(0, module_unload_closed(MODULE));
 	self->unloaded = true;
 	EXPECT_EQ(-ENOENT, dmirror_open(&dev, 0));
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
@@ -209,7 +167,7 @@ TEST_F(unload, with_memory_of_two)
 		_exit(byte || differences(self->data, self->length, 1));
 	}
 	dmirror_close(&dev);
-	ASSERT_EQ(0, unload_driver());
+	ASSERT_EQ(0, module_unload_closed(MODULE));
 	self->unloaded = true;
 	ASSERT_EQ(1, write(go[1], &byte, 1));
 	EXPECT_EQ(0, child_status(child));
@@ -303,7 +261,7 @@ TEST_F(unload, while_in_use)
 		}
 	}
 	dmirror_close(&dev);
-	ASSERT_EQ(0, unload_driver());
+	ASSERT_EQ(0, module_unload_closed(MODULE));
 	self->unloaded = true;
 	EXPECT_TRUE(all_go_on(use));
 	__atomic_store_n(&use->stop, true, __ATOMIC_RELAXED);
