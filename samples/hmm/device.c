@@ -53,6 +53,26 @@ u64 *sample_space_pte(struct sample_space *space, unsigned long addr)
 	return table ? table + addr % PMD_SIZE / PAGE_SIZE : NULL;
 }
 
+void sample_space_set(struct sample_space *space, unsigned long addr, u64 page,
+		      bool write)
+{
+	u64 pte = page | SAMPLE_PTE_VALID | (write ? SAMPLE_PTE_WRITE : 0);
+
+	/* After what the page contains: the device may use it at once. */
+	smp_store_release(sample_space_pte(space, addr), pte);
+}
+
+/* Take entries away, within the same PMD_SIZE; an access may still use them. */
+void sample_space_clear(struct sample_space *space, unsigned long start,
+			unsigned long end)
+{
+	u64 *pte = sample_space_pte(space, start);
+	u64 *last = sample_space_pte(space, end - 1);
+
+	for (; pte && pte <= last; pte++)
+		WRITE_ONCE(*pte, 0);
+}
+
 /* Without a TLB, an entry is used by the access in flight at most. */
 void sample_space_flush(struct sample_space *space)
 {
@@ -85,7 +105,7 @@ bool sample_device_add(struct sample_space *space, struct hmm_sample_add *add)
 
 	guard(spinlock)(&space->access);
 	pte = sample_space_pte(space, addr);
-	/* Pairs with sample_map(). */
+	/* Pairs with sample_space_set(). */
 	entry = pte ? smp_load_acquire(pte) : 0;
 	if ((entry & need) != need)
 		return false;

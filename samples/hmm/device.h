@@ -35,10 +35,21 @@ struct sample_space {
 	spinlock_t access;	/* held by the device during an access */
 };
 
+static inline bool sample_add_valid(const struct hmm_sample_add *add)
+{
+	return add->addr < add->addr + add->size && add->done <= add->size &&
+	       !((add->addr | add->size | add->done) % sizeof(u64)) &&
+	       !(add->flags & ~HMM_SAMPLE_TO_DEVICE);
+}
+
 void sample_space_init(struct sample_space *space);
 void sample_space_destroy(struct sample_space *space);
 int sample_space_alloc(struct sample_space *space, unsigned long addr);
 u64 *sample_space_pte(struct sample_space *space, unsigned long addr);
+void sample_space_set(struct sample_space *space, unsigned long addr, u64 page,
+		      bool write);
+void sample_space_clear(struct sample_space *space, unsigned long start,
+			unsigned long end);
 void sample_space_flush(struct sample_space *space);
 
 void sample_device_copy(u64 dst, u64 src, size_t size);

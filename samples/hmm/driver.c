@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * The smallest complete driver on the HMM toolbox, for the device in device.h.
- * Documentation/mm/hmm/driver-guide.rst walks through it.
- */
+/* The smallest complete driver on the HMM toolbox, explained in driver-guide.rst. */
 #include <linux/hmm/devmem.h>
 #include <linux/hmm/migrate.h>
 #include <linux/hmm/mirror.h>
-#include <linux/memremap.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/module.h>
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -18,12 +13,13 @@
 
 static struct hmm_devmem *sample_devmem;
 
-/* An open file. */
-struct sample_vm {
+struct sample_vm {			/* an open file */
 	struct hmm_mirror mirror;
 	struct mm_struct *mm;		/* the mirror keeps it */
 	struct sample_space space;
 };
+
+#define to_space(m) (&container_of(m, struct sample_vm, mirror)->space)
 
 static u64 sample_address(struct page *page)
 {
@@ -52,37 +48,24 @@ static const struct hmm_devmem_ops sample_devmem_ops = {
 static int sample_prepare(struct hmm_mirror *mirror, unsigned long start,
 			  unsigned long end)
 {
-	struct sample_vm *vm = container_of(mirror, struct sample_vm, mirror);
-
-	return sample_space_alloc(&vm->space, start);
+	return sample_space_alloc(to_space(mirror), start);
 }
 
 static int sample_map(struct hmm_mirror *mirror,
 		      const struct hmm_mirror_entry *entries, unsigned int nr)
 {
-	struct sample_vm *vm = container_of(mirror, struct sample_vm, mirror);
-	u64 pte;
-
-	for (; nr; nr--, entries++) {
-		pte = sample_address(pfn_to_page(entries->pfn)) | SAMPLE_PTE_VALID;
-		if (entries->flags & HMM_MIRROR_WRITE)
-			pte |= SAMPLE_PTE_WRITE;
-		/* After what the page contains. */
-		smp_store_release(sample_space_pte(&vm->space, entries->addr), pte);
-	}
+	for (; nr; nr--, entries++)
+		sample_space_set(to_space(mirror), entries->addr,
+				 sample_address(pfn_to_page(entries->pfn)),
+				 entries->flags & HMM_MIRROR_WRITE);
 	return 0;
 }
 
 static bool sample_invalidate(struct hmm_mirror *mirror, unsigned long start,
 			      unsigned long end, bool nonblock)
 {
-	struct sample_vm *vm = container_of(mirror, struct sample_vm, mirror);
-	u64 *pte = sample_space_pte(&vm->space, start);
-	u64 *last = sample_space_pte(&vm->space, end - 1);
-
-	for (; pte && pte <= last; pte++)
-		WRITE_ONCE(*pte, 0);
-	sample_space_flush(&vm->space);
+	sample_space_clear(to_space(mirror), start, end);
+	sample_space_flush(to_space(mirror));
 	return true;
 }
 
@@ -105,9 +88,7 @@ static long sample_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return -EPERM;
 	if (copy_from_user(&add, (void __user *)arg, sizeof(add)))
 		return -EFAULT;
-	if (add.addr >= add.addr + add.size || add.done > add.size ||
-	    (add.addr | add.size | add.done) % sizeof(u64) ||
-	    add.flags & ~HMM_SAMPLE_TO_DEVICE)
+	if (!sample_add_valid(&add))
 		return -EINVAL;
 
 	/* What does not move is used where it is. */
@@ -127,18 +108,12 @@ static long sample_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 static int sample_open(struct inode *inode, struct file *file)
 {
 	const struct hmm_mirror_desc desc = {
-		.ops = &sample_mirror_ops,
-		.owner = &sample_devmem,
-		.end = TASK_SIZE,
-		.page_sizes = PAGE_SIZE,
-		.fault_around = SZ_64K,
+		.ops = &sample_mirror_ops, .owner = &sample_devmem,
+		.end = TASK_SIZE, .page_sizes = PAGE_SIZE, .fault_around = SZ_64K,
 	};
-	struct sample_vm *vm;
+	struct sample_vm *vm = kzalloc_obj(*vm, GFP_KERNEL_ACCOUNT);
 	int err;
 
-	if (!current->mm)
-		return -EPERM;
-	vm = kzalloc_obj(*vm, GFP_KERNEL_ACCOUNT);
 	if (!vm)
 		return -ENOMEM;
 	sample_space_init(&vm->space);
@@ -166,23 +141,19 @@ static const struct file_operations sample_fops = {
 	.open = sample_open,
 	.release = sample_release,
 	.unlocked_ioctl = sample_ioctl,
-	.compat_ioctl = compat_ptr_ioctl,
 };
 
 static struct miscdevice sample_misc = {
 	.minor = MISC_DYNAMIC_MINOR,
 	.name = "hmm_sample",
 	.fops = &sample_fops,
-	.mode = 0600,
 };
 
 static int __init sample_init(void)
 {
 	const struct hmm_devmem_desc desc = {
-		.ops = &sample_devmem_ops,
-		.owner = &sample_devmem,
-		.name = "hmm_sample",
-		.nid = NUMA_NO_NODE,
+		.ops = &sample_devmem_ops, .owner = &sample_devmem,
+		.name = "hmm_sample", .nid = NUMA_NO_NODE,
 	};
 	int err;
 
