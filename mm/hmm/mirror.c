@@ -342,7 +342,7 @@ static bool hmm_mirror_desc_ok(const struct hmm_mirror_desc *desc)
  * hmm_mirror_register() - start to mirror a process address range
  * @mirror: the mirror, zeroed or unregistered before
  * @mm: the process's address space; the mirror keeps the struct, not the
- *	process
+ *	process.  NULL, the mm of a kernel thread, is no process
  * @desc: what to mirror and how; copied
  *
  * Nothing is mapped on the device yet: faults and hmm_mirror_prefetch() do that.
@@ -354,7 +354,7 @@ static bool hmm_mirror_desc_ok(const struct hmm_mirror_desc *desc)
  * Return: 0, or:
  * * -EINVAL - @desc breaks a rule given with it or with struct hmm_mirror_ops
  * * -EOPNOTSUPP - the DMA device needs bounce buffers or bookkeeping for each page
- * * -ESRCH - the process has exited
+ * * -ESRCH - there is no process, or it has exited
  * * -EINTR - a signal is pending
  * * -ENOMEM - no memory
  */
@@ -370,7 +370,7 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm,
 		if (err)
 			return err;
 	}
-	if (!mmget_not_zero(mm))
+	if (!mm || !mmget_not_zero(mm))
 		return -ESRCH;
 
 	hmm_mirror_prime_lockdep();

@@ -73,6 +73,8 @@ static void mirror_test_register_args(struct kunit *test)
 				    hmm_mirror_register(&device->mirror,
 							current->mm, &bad[i]),
 				    "description %u", i);
+	KUNIT_EXPECT_EQ(test, -ESRCH,
+			hmm_mirror_register(&device->mirror, NULL, &good));
 
 	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_register(&device->mirror,
 						     current->mm, &good));
