@@ -234,6 +234,22 @@ void hmm_migrate_drop_dst(struct hmm_migration *m, unsigned long i)
 	put_page(page);
 }
 
+/* The same for all destinations of entries [@first, @next), for @err; counts them. */
+unsigned long hmm_migrate_drop_failed(struct hmm_migration *m, unsigned long first,
+				      unsigned long next, int err)
+{
+	unsigned long i, nr = 0;
+
+	for (i = first; i < next; i++) {
+		if (!m->dst[i])
+			continue;
+		nr += hmm_migration_dst_pages(m, i);
+		hmm_migrate_drop_dst(m, i);
+	}
+	hmm_migrate_count_failed(m, nr, err);
+	return nr;
+}
+
 /* May there be anonymous memory, which device memory can stand for? */
 static bool hmm_migrate_vma_ok(struct vm_area_struct *vma)
 {

@@ -248,6 +248,8 @@ void hmm_migrate_trace_commit(const struct hmm_migration *m,
 			      unsigned long npages, unsigned long committed,
 			      u64 began);
 void hmm_migrate_drop_dst(struct hmm_migration *m, unsigned long i);
+unsigned long hmm_migrate_drop_failed(struct hmm_migration *m, unsigned long first,
+				      unsigned long next, int err);
 void hmm_batch_init(struct hmm_devmem_batch *batch,
 		    enum dma_data_direction direction,
 		    struct hmm_devmem_copy *pages, unsigned int nr);

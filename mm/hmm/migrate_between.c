@@ -172,7 +172,7 @@ int hmm_between_fill(struct hmm_between *between, struct hmm_migration *m,
 		     unsigned long npages)
 {
 	struct hmm_devmem *from = between->from, *to = between->to;
-	unsigned long i, chosen, dropped, failed = 0;
+	unsigned long chosen, dropped;
 	atomic64_t *counter = &to->from_peers;
 	u64 began = hmm_trace_begin(hmm_migrate_copy);
 	int err;
@@ -191,15 +191,8 @@ int hmm_between_fill(struct hmm_between *between, struct hmm_migration *m,
 		atomic64_add(chosen, counter);
 	dropped = hmm_migrate_drop_poisoned(to, m, npages);
 	m->step.failed += dropped;
-	for (i = 0; i < npages && err; i++) {
-		if (!m->dst[i])
-			continue;
-		failed += hmm_migration_dst_pages(m, i);
-		hmm_migrate_drop_dst(m, i);
-	}
 	if (err)
-		hmm_migrate_count_failed(m, failed, err);
-	dropped += failed;
+		dropped += hmm_migrate_drop_failed(m, 0, npages, err);
 	hmm_migrate_trace_copy(m, from, 0, npages, chosen - dropped, dropped,
 			       began);
 	return err;

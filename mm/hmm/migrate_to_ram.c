@@ -158,19 +158,13 @@ static void hmm_migrate_start_run(struct hmm_migration *m, unsigned long npages)
 static int hmm_migrate_wait_run(struct hmm_migration *m)
 {
 	struct hmm_devmem *devmem = m->devmem;
-	unsigned long i, nr = 0;
+	unsigned long nr = 0;
 	int err = m->copy_err;
 
 	if (devmem)
 		err = hmm_batch_wait(devmem, &m->copy, err, m->last_done_ns);
-	for (i = m->first; err && i < m->next; i++) {
-		if (!m->dst[i])
-			continue;
-		nr += hmm_migration_dst_pages(m, i);
-		hmm_migrate_drop_dst(m, i);
-	}
 	if (err)
-		hmm_migrate_count_failed(m, nr, err);
+		nr = hmm_migrate_drop_failed(m, m->first, m->next, err);
 	if (devmem) {
 		if (err == -EIO)
 			atomic64_add(nr, &devmem->failed);
