@@ -435,15 +435,12 @@ static void block_test_evict_to(struct kunit *test)
 	const unsigned long length = 8 * PAGE_SIZE;
 	struct test_device *device = test->priv;
 	struct hmm_devmem_evict_result evicted;
-	struct hmm_migrate_result result;
 	unsigned long addr;
 
 	test_device_add_memory(test, plain);
 	addr = test_mmap(test, length, PROT_READ | PROT_WRITE);
 	test_write_word(test, addr, 7);
-	KUNIT_ASSERT_EQ(test, 0,
-			hmm_migrate_to_device(plain->devmem, current->mm, addr,
-					      addr + length, 0, &result));
+	test_device_move_in(test, plain, addr, length / PAGE_SIZE);
 	driver.limit = 0;
 	KUNIT_EXPECT_EQ(test, -ENOSPC,
 			hmm_devmem_evict_to(plain->devmem, device->devmem,

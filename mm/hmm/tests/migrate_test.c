@@ -101,14 +101,11 @@ static void migrate_test_cpu_fault(struct kunit *test)
 {
 	struct test_device *device = test->priv;
 	struct hmm_devmem_stats stats;
-	struct hmm_migrate_result result;
 	unsigned long addr;
 
 	test_device_add_memory(test, device);
 	addr = test_fill_pages(test, NR, 200);
-	KUNIT_ASSERT_EQ(test, 0,
-			hmm_migrate_to_device(device->devmem, current->mm, addr,
-					      addr + LENGTH, 0, &result));
+	test_device_move_in(test, device, addr, NR);
 
 	/* One failed copy is tried again, with the faulting page alone. */
 	device->copy_errors = 1;
@@ -512,14 +509,11 @@ static void migrate_test_evict(struct kunit *test)
 {
 	struct test_device *device = test->priv;
 	struct hmm_devmem_evict_result evicted;
-	struct hmm_migrate_result result;
 	unsigned long addr;
 
 	test_device_add_memory(test, device);
 	addr = test_fill_pages(test, NR, 500);
-	KUNIT_ASSERT_EQ(test, 0,
-			hmm_migrate_to_device(device->devmem, current->mm, addr,
-					      addr + LENGTH, 0, &result));
+	test_device_move_in(test, device, addr, NR);
 
 	KUNIT_EXPECT_EQ(test, 0,
 			hmm_devmem_evict(device->devmem, 5, TEST_TIMEOUT_MS,
@@ -540,14 +534,11 @@ static void migrate_test_evict(struct kunit *test)
 static void migrate_test_remove(struct kunit *test)
 {
 	struct test_device *device = test->priv;
-	struct hmm_migrate_result result;
 	unsigned long addr;
 
 	test_device_add_memory(test, device);
 	addr = test_fill_pages(test, NR, 600);
-	KUNIT_ASSERT_EQ(test, 0,
-			hmm_migrate_to_device(device->devmem, current->mm, addr,
-					      addr + LENGTH, 0, &result));
+	test_device_move_in(test, device, addr, NR);
 	KUNIT_EXPECT_EQ(test, 0, hmm_devmem_remove(device->devmem,
 						   TEST_TIMEOUT_MS, NULL));
 	device->devmem = NULL;
@@ -559,16 +550,13 @@ static void migrate_test_remove_gone(struct kunit *test)
 {
 	struct test_device *device = test->priv;
 	struct hmm_devmem_evict_result evicted;
-	struct hmm_migrate_result result;
 	unsigned long addr, in_ram, i;
 	u64 word;
 
 	test_device_add_memory(test, device);
 	in_ram = test_fill_pages(test, NR, 700);
 	addr = test_fill_pages(test, NR, 800);
-	KUNIT_ASSERT_EQ(test, 0,
-			hmm_migrate_to_device(device->devmem, current->mm, addr,
-					      addr + LENGTH, 0, &result));
+	test_device_move_in(test, device, addr, NR);
 	device->copy_errors = UINT_MAX;
 	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_devmem_remove(device->devmem, 0,
 							&evicted));

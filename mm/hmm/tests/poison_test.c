@@ -165,14 +165,12 @@ static unsigned long poison_test_in_use(struct kunit *test)
 {
 	struct test_device *device = test->priv;
 	struct hmm_migrate_result result;
-	unsigned long addr, bad, i;
+	unsigned long addr, bad;
 	u64 offset;
 
 	test_device_add_memory(test, device);
 	test_device_mirror(test, device);
-	addr = test_mmap(test, LENGTH, PROT_READ | PROT_WRITE);
-	for (i = 0; i < NR; i++)
-		test_write_word(test, addr + i * PAGE_SIZE, i + 1);
+	addr = test_fill_pages(test, NR, 1);
 	KUNIT_ASSERT_EQ(test, 0,
 			hmm_migrate_to_device(device->devmem, current->mm, addr,
 					      addr + LENGTH, 0, &result));
