@@ -7,8 +7,7 @@
  * HMM_RACE_MS: how long each race takes, 1000 without it
  */
 #define _GNU_SOURCE
-#include <sched.h>
-
+#include "cpu.h"
 #include "memory.h"
 
 #define THP		"/sys/kernel/mm/transparent_hugepage/"
@@ -38,7 +37,6 @@ FIXTURE(collect)
 	size_t page;
 	char old_64k[16], old_2m[16];	/* settings to restore */
 	bool mthp;
-	cpu_set_t allowed;	/* to the test */
 
 	pthread_barrier_t start, end;	/* of the time in which things are dropped */
 	unsigned int within_us;		/* how long that is */
@@ -64,8 +62,6 @@ FIXTURE_SETUP(collect)
 {
 	OPEN_OR_SKIP(return, &self->dev, variant->memory, 0);
 	self->page = page_size();
-	ASSERT_EQ(0, sched_getaffinity(0, sizeof(self->allowed),
-				       &self->allowed));
 	/* Folios of 64 KiB, which migration splits. */
 	self->mthp = set_control(THP_64K, "always", self->old_64k,
 				 sizeof(self->old_64k)) &&
@@ -201,22 +197,7 @@ TEST_F(collect, while_dropped)
 	EXPECT_EQ(0, memory_used(&self->dev));
 }
 
-/* Run on the @nth CPU that the test may use; false if there is none. */
-static bool run_on(const cpu_set_t *allowed, int nth)
-{
-	cpu_set_t one;
-	int cpu;
-
-	for (cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, allowed) && !nth--)
-			break;
-	CPU_ZERO(&one);
-	CPU_SET(cpu % CPU_SETSIZE, &one);
-	return cpu < CPU_SETSIZE && !sched_setaffinity(0, sizeof(one), &one);
-}
-
 struct other {
-	const cpu_set_t *allowed;
 	char *data;
 	bool spin;
 	bool ready;
@@ -228,7 +209,7 @@ static void *on_other_cpu(void *arg)
 {
 	struct other *other = arg;
 
-	if (!run_on(other->allowed, 1))
+	if (!run_on(1))
 		return NULL;
 	if (!other->spin)
 		fill(other->data, FRESH * page_size(), 1);
@@ -246,9 +227,8 @@ TEST_F(collect, fresh_on_another_cpu)
 	void *done;
 	int i;
 
-	if (!run_on(&self->allowed, 0) || CPU_COUNT(&self->allowed) < 2)
+	if (!run_on(1) || !run_on(0))
 		SKIP(return, "needs two CPUs");
-	other.allowed = &self->allowed;
 	for (i = 0; i < 20; i++) {
 		other.data = map_pages(FRESH);
 		ASSERT_NE(NULL, other.data);
@@ -274,9 +254,8 @@ TEST_F(collect, flushes)
 
 	if (read_number("/proc/vmstat", "nr_tlb_remote_flush ") < 0)
 		SKIP(return, "the kernel does not count flushes of the TLB");
-	if (!run_on(&self->allowed, 0) || CPU_COUNT(&self->allowed) < 2)
+	if (!run_on(1) || !run_on(0))
 		SKIP(return, "needs two CPUs");
-	other.allowed = &self->allowed;
 	ASSERT_EQ(0, madvise(self->data, HUGE, MADV_NOHUGEPAGE));
 	fill(self->data, HUGE, 1);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, on_other_cpu, &other));

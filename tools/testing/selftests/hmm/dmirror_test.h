@@ -292,11 +292,17 @@ static inline int migrate_all(struct dmirror *dev, void *start, size_t length,
 	return -EBUSY;
 }
 
+/* Memory without pages yet, huge ones if @huge; NULL without. */
+static inline void *map_memory(size_t length, bool huge)
+{
+	return huge ? map_huge(length) : map_pages(length / page_size());
+}
+
 /* Take all of the device's memory but @left pages; the mapping, or NULL. */
 static inline char *fill_memory(struct dmirror *dev, size_t left, bool huge)
 {
 	size_t length = dev->info.memory_size - left * page_size();
-	char *map = huge ? map_huge(length) : map_pages(length / page_size());
+	char *map = map_memory(length, huge);
 	struct hmm_dmirror_migrate result;
 
 	return map && !migrate(dev, map, length, HMM_DMIRROR_TO_DEVICE, &result) &&

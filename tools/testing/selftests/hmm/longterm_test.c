@@ -83,8 +83,7 @@ FIXTURE_SETUP(longterm)
 	/* Huge pages move as one only with the patches of the series. */
 	self->unit = variant->huge && !getenv("HMM_UNMODIFIED_KERNEL") ?
 		     HUGE : self->page;
-	self->data = variant->huge ? map_huge(self->length) :
-				     map_pages(SMALL_PAGES);
+	self->data = map_memory(self->length, variant->huge);
 	self->copy = map_pages(self->length / self->page);
 	ASSERT_NE(NULL, self->data);
 	ASSERT_NE(NULL, self->copy);

@@ -7,6 +7,7 @@
 #include <linux/mman.h>
 #include <sys/uio.h>
 
+#include "cpu.h"
 #include "memory.h"
 #include "userfaultfd.h"
 
@@ -271,13 +272,17 @@ TEST_F(range, held)
 	EXPECT_TRUE(pages_are(self, 12, PAGES - 12, 1));
 }
 
-static bool run_on(int cpu)
+/*
+ * Write to pages that another CPU has in a batch, to free them lazily; the test then
+ * runs on the first one.
+ */
+static bool write_lazily_free(char *start, size_t length)
 {
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(cpu, &cpus);
-	return !sched_setaffinity(0, sizeof(cpus), &cpus);
+	drain_lru();
+	if (!run_on(1) || madvise(start, length, MADV_FREE))
+		return false;
+	fill(start, length, 7);
+	return run_on(0);
 }
 
 /* Fewer pages than a CPU collects before it moves them from one LRU list to another. */
@@ -287,10 +292,7 @@ TEST_F(range, in_batch_of_another_cpu)
 
 	if (!run_on(1))
 		SKIP(return, "there is one CPU only");
-	drain_lru();
-	ASSERT_EQ(0, madvise(lazily, 8 * self->page, MADV_FREE));
-	fill(lazily, 8 * self->page, 7);
-	ASSERT_TRUE(run_on(0));
+	ASSERT_TRUE(write_lazily_free(lazily, 8 * self->page));
 	ASSERT_EQ(0, TO_DEVICE(self->data, self->length));
 	/* The unmodified kernel leaves them where they are for as long as they are few. */
 	if (!getenv("HMM_UNMODIFIED_KERNEL"))
@@ -311,10 +313,7 @@ TEST_F(range, in_batch_of_another_cpu_later)
 	fill(area, length, 3);
 	if (!run_on(1))
 		SKIP(return, "there is one CPU only");
-	drain_lru();
-	ASSERT_EQ(0, madvise(lazily, 8 * self->page, MADV_FREE));
-	fill(lazily, 8 * self->page, 7);
-	ASSERT_TRUE(run_on(0));
+	ASSERT_TRUE(write_lazily_free(lazily, 8 * self->page));
 	ASSERT_EQ(0, TO_DEVICE(area, length));
 	if (!getenv("HMM_UNMODIFIED_KERNEL"))
 		EXPECT_RESULT(.moved = length / self->page);

@@ -55,7 +55,7 @@ TEST_F(ring, around)
 {
 	size_t length = variant->huge ? HUGE : PAGES * page_size();
 	size_t words = page_size() / sizeof(uint64_t), word, i;
-	char *data = variant->huge ? map_huge(length) : map_pages(PAGES);
+	char *data = map_memory(length, variant->huge);
 	struct hmm_dmirror_migrate result;
 	volatile uint64_t *at;
 	unsigned int round;

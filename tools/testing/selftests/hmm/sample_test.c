@@ -55,11 +55,6 @@ static uint64_t added_sum(size_t length, uint64_t seed, uint64_t value)
 	return pattern_sum(length, seed) + length / sizeof(uint64_t) * value;
 }
 
-static char *map_memory(size_t length, bool huge)
-{
-	return huge ? map_huge(length) : map_pages(length / page_size());
-}
-
 FIXTURE(sample)
 {
 	int file;

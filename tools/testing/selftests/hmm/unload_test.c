@@ -25,11 +25,6 @@ static int load_module(void)
 	return module_load(MODULE, getenv("HMM_DMIRROR_PARAMS") ?: DEFAULT_PARAMS);
 }
 
-static char *map_data(size_t length, bool huge)
-{
-	return huge ? map_huge(length) : map_pages(length / page_size());
-}
-
 FIXTURE(unload)
 {
 	char *data;
@@ -79,7 +74,7 @@ FIXTURE_SETUP(unload)
 		SKIP(return, "no " MODULE " to unload and load again: %s",
 		     strerror(-ret));
 	self->length = variant->huge ? 2 * HUGE : PAGES * page_size();
-	self->data = map_data(self->length, variant->huge);
+	self->data = map_memory(self->length, variant->huge);
 	ASSERT_NE(NULL, self->data);
 	fill(self->data, self->length, 1);
 	if (variant->huge)
@@ -224,7 +219,7 @@ static bool all_go_on(struct use *use)
 /* Its processes use the memory all the time. */
 TEST_F(unload, while_in_use)
 {
-	char *map = map_data(MUCH, variant->huge);
+	char *map = map_memory(MUCH, variant->huge);
 	struct hmm_dmirror_migrate result;
 	struct hmm_dmirror_info info;
 	pid_t children[USERS];
