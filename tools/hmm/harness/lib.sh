@@ -16,6 +16,8 @@
 #   track_child PID      kill PID when the script ends early
 #   run_logged TITLE LOG COMMAND...  run with all output in LOG, show progress
 #   kmake ARGS...        make with an environment that cannot disturb kbuild
+#   built_modules OBJ    the modules in an object tree that a guest can load
+#   built_programs       the test programs and tools that build.sh has built
 #   list_has WORD LIST   true if the blank-separated LIST has WORD
 #   file_stamp FILE...   checksum over the contents of FILEs that exist
 #   build_lock           allow one harness at a time in $HMM_BUILD
@@ -246,6 +248,20 @@ run_logged()
 		tail -n 25 "$log" | sed 's/^/  | /' >&2
 	fi
 	return "$rc"
+}
+
+built_modules()
+{
+	local f
+
+	for f in "$1"/{mm/hmm,mm/hmm/tests,drivers/char/hmm_dmirror,samples/hmm,lib}/*.ko; do
+		[ ! -f "$f" ] || printf '%s\n' "$f"
+	done
+}
+
+built_programs()
+{
+	find "$HMM_BUILD/programs" -maxdepth 1 -type f -perm -u+x
 }
 
 kmake()

@@ -29,13 +29,12 @@ variant=release
 objects=$HMM_BUILD/patched/$variant
 out=$HMM_BUILD/guest/shell
 args=()
-for f in "$objects"/{mm/hmm,mm/hmm/tests,drivers/char/hmm_dmirror}/*.ko \
-	 "$objects"/{samples/hmm,lib}/*.ko; do
-	[ ! -f "$f" ] || args+=(--module "$f")
-done
+while IFS= read -r f; do
+	args+=(--module "$f")
+done < <(built_modules "$objects")
 while IFS= read -r f; do
 	args+=(--program "$f")
-done < <(find "$HMM_BUILD/programs" -maxdepth 1 -type f -perm -u+x)
+done < <(built_programs)
 "$HMM_HARNESS/initramfs.sh" --out "$out.cpio.gz" --job "$HMM_QEMU/jobs/shell" \
 	"${args[@]}"
 "$HMM_HARNESS/boot.sh" --kernel "$objects/arch/x86/boot/bzImage" \

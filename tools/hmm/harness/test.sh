@@ -126,15 +126,14 @@ guest()
 	local args=() p
 
 	args=(--env "HMM_SUITES=$4" --env "HMM_PROGRAMS=$5")
-	for p in "$objects"/{mm/hmm,mm/hmm/tests,drivers/char/hmm_dmirror}/*.ko \
-		 "$objects"/{samples/hmm,lib}/*.ko \
-		 "$3/lib/test_hmm.ko"; do
-		[ ! -f "$p" ] || args+=(--module "$p")
-	done
+	while IFS= read -r p; do
+		args+=(--module "$p")
+	done < <(built_modules "$objects"
+		 [ "$objects" = "$3" ] || built_modules "$3")
 	if [ -n "$5" ]; then
 		while IFS= read -r p; do
 			args+=(--program "$p")
-		done < <(find "$HMM_BUILD/programs" -maxdepth 1 -type f -perm -u+x)
+		done < <(built_programs)
 	fi
 	for p in "${@:7}"; do
 		args+=(--env "$p")
