@@ -133,6 +133,20 @@ TEST_F(cpu_fault, walk_then_scattered)
 	EXPECT_EQ(out + 64, GREW(migrated_out));
 }
 
+/* Where a walk has ended, within its area, the next ones bring less each time. */
+TEST_F(cpu_fault, walk_then_shrinking)
+{
+	/* A page, the rest of 64 KiB, the rest of 1 MiB. */
+	ASSERT_TRUE(touch_all(self->data, 0, 17));
+	EXPECT_EQ(AREA_PAGES / 2, GREW(migrated_out));
+	ASSERT_TRUE(touch(self->data, 300));
+	EXPECT_EQ(AREA_PAGES / 2 + 16, GREW(migrated_out));
+	ASSERT_TRUE(touch(self->data, 400));
+	EXPECT_EQ(AREA_PAGES / 2 + 17, GREW(migrated_out));
+	ASSERT_TRUE(touch(self->data, 450));
+	EXPECT_EQ(AREA_PAGES / 2 + 18, GREW(migrated_out));
+}
+
 /* Only of the VMA that the page is in, which may be read only. */
 TEST_F(cpu_fault, within_the_vma)
 {
