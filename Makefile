@@ -11,8 +11,8 @@ export HMM_SOAK_SEED = $(SEED)
 
 # The scripts decide themselves what may run in parallel.
 .NOTPARALLEL:
-.PHONY: help setup run test kunit selftest soak shell bench check check-series \
-	clean distclean
+.PHONY: help setup run test kunit selftest test-upstream soak shell bench check \
+	check-series clean distclean
 
 help:
 	@echo "The HMM toolbox: heterogeneous memory for drivers of devices with an MMU"
@@ -21,6 +21,7 @@ help:
 	@echo "  make test         KUnit, kselftests and script tests in a debug kernel"
 	@echo "  make kunit        only KUnit; SUITE= selects one suite"
 	@echo "  make selftest     only kselftests; TEST= selects one program"
+	@echo "  make test-upstream  mainline's own hmm-tests with lib/test_hmm on the toolbox"
 	@echo "  make soak         only the long random walk; HOURS= or SECONDS=, SEED="
 	@echo "  make shell        boot and look around"
 	@echo "  make bench        measure against the unmodified kernel; BENCH= selects"
@@ -53,6 +54,9 @@ test:
 
 kunit selftest soak:
 	@$(H)/test.sh $@
+
+test-upstream:
+	@$(H)/test.sh upstream
 
 clean distclean:
 	@$(H)/clean.sh $@

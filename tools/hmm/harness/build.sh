@@ -11,6 +11,8 @@
 #   build.sh programs                 the static test programs and hmmstat, to
 #                                     $HMM_BUILD/programs; "tests" there lists
 #                                     those that are kselftests
+#   build.sh upstream                 mainline's own hmm-tests, from the unmodified
+#                                     tree, static, to $HMM_BUILD/upstream
 #   build.sh config pristine|patched debug|release
 #                                     only configure
 #
@@ -176,6 +178,20 @@ build_programs()
 	mv "$dir/tests.new" "$dir/tests"
 }
 
+build_upstream()
+{
+	local dir=$HMM_BUILD/upstream src=$HMM_BUILD/pristine/tools/testing/selftests/mm
+
+	kernel_tree pristine
+	need_tools libc-static
+	mkdir -p "$dir"
+	run_logged "building hmm-tests of the unmodified tree" \
+		"$HMM_LOG/build-upstream.log" \
+		gcc -O2 -static -pthread -D_GNU_SOURCE -I "$HMM_BUILD/pristine" \
+		-I "$src/.." -isystem "$HMM_BUILD/pristine/tools/include/uapi" \
+		-o "$dir/hmm-tests" "$src"/{hmm-tests,vm_util,hugepage_settings}.c || exit 1
+}
+
 variant_arg()
 {
 	list_has "${1:-}" "debug release" || usage_error "unknown variant: '${1:-}'"
@@ -194,6 +210,9 @@ ext)
 programs)
 	[ $# -eq 1 ] || usage_error "wrong number of arguments"
 	build_programs ;;
+upstream)
+	[ $# -eq 1 ] || usage_error "wrong number of arguments"
+	build_upstream ;;
 config)
 	[ $# -eq 3 ] || usage_error "wrong number of arguments"
 	list_has "$2" "pristine patched" || usage_error "unknown tree: $2"

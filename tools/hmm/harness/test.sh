@@ -8,6 +8,9 @@
 #                        unmodified debug kernel, the tests of these scripts
 #   test.sh kunit        KUnit only, one suite with SUITE=
 #   test.sh selftest     kselftests only, one program with TEST=
+#   test.sh upstream     mainline's own hmm-tests, unmodified, with lib/test_hmm in
+#                        the patched debug kernel: exactly the tests in
+#                        upstream-expected must pass, and no other may be there
 #   test.sh soak         the random walk of soak_test only, in the patched debug
 #                        kernel, for HOURS= (default: 1) or HMM_SOAK_SECONDS=, with
 #                        progress; HMM_SOAK_SEED= repeats the steps of an earlier one
@@ -60,7 +63,7 @@ short_programs()
 
 mode=${1:-}
 [ $# -eq 1 ] || usage_error "which tests?"
-list_has "$mode" "all kunit selftest soak scripts" || usage_error "unknown argument: $mode"
+list_has "$mode" "all kunit selftest upstream soak scripts" || usage_error "unknown argument: $mode"
 SUITE=${SUITE:-} TEST=${TEST:-}
 if [ -n "$SUITE" ] && ! list_has "$SUITE" "$(suites)"; then
 	usage_error "unknown SUITE=$SUITE"
@@ -70,7 +73,7 @@ if [ -n "$TEST" ] && ! list_has "$TEST" "$(programs)"; then
 fi
 variant=debug
 if [ "${DEBUG:-1}" = 0 ]; then
-	[ "$mode" != all ] || usage_error "test.sh all takes the debug kernel: DEBUG=0 is for kunit and selftest"
+	[ "$mode" != all ] || usage_error "test.sh all takes the debug kernel: DEBUG=0 is for the others"
 	variant=release
 fi
 
@@ -149,6 +152,39 @@ guest()
 		--guest --job "$job"
 }
 
+# Names in $HMM_HARNESS/upstream-expected and the result must be the same.
+upstream_compare()
+{
+	local result=$1 different
+
+	different=$(diff <(grep -v '^#' "$HMM_HARNESS/upstream-expected" | sort) \
+		<(sed -n 's/^ *ok [0-9]* \(hmm2*\.[^ ]*\)$/\1/p' "$result" | sort) |
+		sed -n 's/^</  not ok: has not passed:/p
+			s/^>/  not ok: is not expected:/p')
+	[ -n "$different" ] || return 0
+	printf '%s\n' "$different"
+	failed=$((failed + 1))
+}
+
+# In virtual time: the limits that the tests set are for machines that are faster than
+# a debug kernel in an emulator.
+upstream()
+{
+	local out=$HMM_BUILD/guest/upstream
+
+	"$HMM_HARNESS/initramfs.sh" --out "$out.cpio.gz" \
+		--job "$HMM_QEMU/jobs/upstream" \
+		--module "$patched/mm/hmm/hmm_helpers.ko" \
+		--module "$patched/lib/test_hmm.ko" \
+		--program "$HMM_BUILD/upstream/hmm-tests"
+	say "mainline's hmm-tests"
+	"$HMM_HARNESS/boot.sh" --kernel "$patched/arch/x86/boot/bzImage" \
+		--initrd "$out.cpio.gz" --out "$out" --timeout 2400 --icount || :
+	add "mainline's hmm-tests" --result "$out/result" \
+		--console "$out/console.log" --guest --job upstream
+	upstream_compare "$out/result"
+}
+
 scripts()
 {
 	local log=$HMM_LOG/scripts.tap
@@ -163,7 +199,11 @@ if [ "$mode" != scripts ]; then
 	"$HMM_HARNESS/get-kernel.sh"
 	"$HMM_HARNESS/overlay.sh"
 	"$HMM_HARNESS/build.sh" patched $variant
-	[ "$mode" = kunit ] || "$HMM_HARNESS/build.sh" programs
+	case $mode in
+	kunit) ;;
+	upstream) "$HMM_HARNESS/build.sh" upstream ;;
+	*) "$HMM_HARNESS/build.sh" programs ;;
+	esac
 fi
 job=full
 [ $variant = debug ] || job=release
@@ -178,6 +218,8 @@ kunit)
 	guest $job "$patched" "$patched" "${SUITE:-$(suites)}" "" 900 ;;
 selftest)
 	guest $job "$patched" "$patched" "" "${TEST:-$(programs)}" 2700 ;;
+upstream)
+	upstream ;;
 soak)
 	boot_options=(--follow)
 	guest $job "$patched" "$patched" "" soak_test $((soak_seconds + 900)) \
