@@ -28,7 +28,8 @@ Runs the checks named, or all of them:
   private      our objects without DEVICE_PRIVATE
   numa         our objects without NUMA
   builtin      the kernel linked with the toolbox built in
-  size         with all options off the kernel is as large as the unmodified one
+  size         with our options off, the toolbox a module, vmlinux is as large as the
+               unmodified one
 
 The last line is "check: N passed, N failed, N skipped"; the exit status is 1 if
 a check failed.  A check that lacks its tool is skipped.

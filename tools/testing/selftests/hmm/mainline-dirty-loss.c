@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Shows that mainline's HMM loses device writes: the recipe of dirty_test.c
- * with lib/test_hmm. Needs test_hmm.ko, not hmm_dmirror.ko, loaded, and swap.
+ * with lib/test_hmm. Needs test_hmm.ko, not hmm_dmirror.ko, loaded, and swap. Where
+ * lib/test_hmm uses the toolbox it shows that they are not lost any more.
  *
  * Exit status: 0 if no write is lost, 1 if some are, 2 if it cannot be tried.
  */
