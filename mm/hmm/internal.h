@@ -365,6 +365,16 @@ void hmm_poison_free(struct hmm_devmem *devmem, unsigned long index,
 		     unsigned long nr);
 void hmm_poison_release(struct hmm_devmem *devmem);
 bool hmm_poison_hits(unsigned long pfn, unsigned long nr);
+
+/* As hmm_poison_hits(), of @nr frames of @devmem from @page on. */
+static inline bool hmm_poison_hits_in(const struct hmm_devmem *devmem,
+				      const struct page *page, unsigned long nr)
+{
+	return unlikely(atomic_long_read(&devmem->nr_poisoned)) &&
+	       hmm_devmem_any_set(devmem->poisoned,
+				  hmm_devmem_index(devmem, page), nr);
+}
+
 unsigned long hmm_poison_in_use(const struct hmm_devmem *devmem,
 				unsigned long first, unsigned long end);
 int hmm_poison_pagemap_failure(struct dev_pagemap *pgmap, unsigned long pfn,

@@ -3,16 +3,34 @@
  * Migration from device memory to RAM: the steps that a range, an eviction and a CPU
  * fault share.
  */
+#include <linux/gfp.h>
 #include <linux/hugetlb.h>
 #include <linux/memremap.h>
+#include <linux/mempolicy.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/sched/mm.h>
 
 #include <trace/events/hmm.h>
 
 #include "lifecycle.h"
 #include "migrate.h"
+
+/* So many base pages of RAM are allocated at a time, if the NUMA policy allows. */
+#define HMM_RAM_PAGES	32
+
+/**
+ * struct hmm_ram - base pages of RAM, ahead of need
+ * @next: the first in @pages that is not used yet
+ * @nr: number of @pages
+ * @pages: destinations
+ */
+struct hmm_ram {
+	unsigned int next;
+	unsigned int nr;
+	struct page *pages[HMM_RAM_PAGES];
+};
 
 /*
  * May this device page be copied?  Not one that was reserved only or was moved
@@ -26,7 +44,7 @@ bool hmm_migrate_src_ok(struct folio *src, struct folio *fault_folio)
 
 	return devmem &&
 	       test_bit(hmm_devmem_index(devmem, &src->page), devmem->resident) &&
-	       !hmm_poison_hits(folio_pfn(src), folio_nr_pages(src)) &&
+	       !hmm_poison_hits_in(devmem, &src->page, folio_nr_pages(src)) &&
 	       folio_ref_count(src) == folio_expected_ref_count(src) + 1 +
 				       (src == fault_folio);
 }
@@ -54,6 +72,59 @@ static struct folio *hmm_migrate_get_huge(struct hmm_migration *m,
 	return dst;
 }
 
+/* Is memory for all addresses taken from the node that is nearest to this CPU? */
+static bool hmm_ram_is_local(const struct migrate_vma *args)
+{
+#ifdef CONFIG_NUMA
+	return !current->mempolicy &&
+	       (!args || (vma_is_anonymous(args->vma) && !args->vma->vm_policy));
+#else
+	return true;
+#endif
+}
+
+/* The pages of @m from @i on that may need a destination, as far as it matters. */
+static unsigned int hmm_ram_wanted(const struct hmm_migration *m, unsigned long i,
+				   unsigned long npages)
+{
+	unsigned int nr = 0;
+
+	for (; i < npages && nr < HMM_RAM_PAGES; i++)
+		if (hmm_migration_huge(m) || m->src[i] & MIGRATE_PFN_MIGRATE)
+			nr++;
+	return nr;
+}
+
+/* A destination for base page @i of @m, or NULL. */
+static struct folio *hmm_ram_get(struct hmm_ram *ram, gfp_t gfp,
+				 const struct hmm_migration *m, unsigned long i,
+				 unsigned long npages,
+				 const struct migrate_vma *args)
+{
+	if (args && !hmm_ram_is_local(args))
+		return vma_alloc_folio(gfp, 0, args->vma,
+				       args->start + (i << PAGE_SHIFT));
+	if (!hmm_ram_is_local(args))
+		return folio_alloc(gfp, 0);
+	if (ram->next == ram->nr) {
+		memset(ram->pages, 0, sizeof(ram->pages));
+		ram->next = 0;
+		/* A longterm pin may wait for the memory: no ZONE_MOVABLE then. */
+		ram->nr = alloc_pages_bulk(current_gfp_context(gfp),
+					   hmm_ram_wanted(m, i, npages),
+					   ram->pages);
+		if (!ram->nr)
+			return NULL;
+	}
+	return page_folio(ram->pages[ram->next++]);
+}
+
+static void hmm_ram_put(struct hmm_ram *ram)
+{
+	while (ram->next < ram->nr)
+		__free_page(ram->pages[ram->next++]);
+}
+
 /*
  * Choose destinations in RAM for the device pages of @m.  With @args they are
  * allocated for their address, by its VMA's NUMA policy.  Huge pages for huge ones;
@@ -68,6 +139,7 @@ int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
 				    page_folio(args->fault_page) : NULL;
 	gfp_t gfp = hmm_migrate_ram_gfp(fault_folio);
 	bool huge = hmm_migration_huge(m);
+	struct hmm_ram ram = {};
 	unsigned long i;
 	int ret = 0;
 
@@ -97,11 +169,8 @@ int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
 		if (m->ram && src == fault_folio) {
 			dst = m->ram;
 			m->ram = NULL;
-		} else if (args) {
-			dst = vma_alloc_folio(gfp, 0, args->vma,
-					      args->start + (i << PAGE_SHIFT));
 		} else {
-			dst = folio_alloc(gfp, 0);
+			dst = hmm_ram_get(&ram, gfp, m, i, npages, args);
 		}
 		if (!dst) {
 			if (fault_folio)
@@ -112,6 +181,7 @@ int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
 		folio_lock(dst);
 		m->dst[i] = migrate_pfn(folio_pfn(dst));
 	}
+	hmm_ram_put(&ram);
 	return ret;
 }
 

@@ -113,10 +113,7 @@ bool hmm_poison_hits(unsigned long pfn, unsigned long nr)
 {
 	struct hmm_devmem *devmem = hmm_devmem_from_pfn(pfn);
 
-	if (likely(!devmem || !atomic_long_read(&devmem->nr_poisoned)))
-		return false;
-	return hmm_devmem_any_set(devmem->poisoned,
-				  hmm_devmem_index(devmem, pfn_to_page(pfn)), nr);
+	return devmem && hmm_poison_hits_in(devmem, pfn_to_page(pfn), nr);
 }
 
 /* A free frame still looks like part of the huge folio that it was part of. */

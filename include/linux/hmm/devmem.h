@@ -307,8 +307,8 @@ void hmm_devmem_touch(struct hmm_devmem *devmem, unsigned long pfn,
 
 void *hmm_devmem_private(const struct hmm_devmem *devmem);
 const struct hmm_devmem_ops *hmm_devmem_get_ops(const struct hmm_devmem *devmem);
-struct hmm_devmem *hmm_devmem_from_folio(const struct folio *folio);
-struct hmm_devmem *hmm_devmem_from_pfn(unsigned long pfn);
+struct hmm_devmem *hmm_devmem_from_folio(const struct folio *folio) __pure;
+struct hmm_devmem *hmm_devmem_from_pfn(unsigned long pfn) __pure;
 u64 hmm_devmem_offset(const struct hmm_devmem *devmem, unsigned long pfn);
 void hmm_devmem_get_stats(struct hmm_devmem *devmem,
 			  struct hmm_devmem_stats *stats);

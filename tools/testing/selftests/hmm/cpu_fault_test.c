@@ -241,41 +241,15 @@ TEST_F(cpu_fault, owner_gone)
 	EXPECT_EQ(PAGES, used_pages(&self->dev));
 }
 
-/* Let what may not wait for memory find none, or end that. */
-static int fail_neighbours(bool on)
-{
-	const struct {
-		const char *name, *on, *off;
-	} knobs[] = {
-		{ "task-filter", "Y", "N" },
-		{ "ignore-gfp-wait", "Y", "N" },
-		{ "ignore-gfp-highmem", "N", "N" },
-		{ "min-order", "0", "0" },
-		{ "verbose", "0", "0" },
-		{ "times", "-1", "1" },
-		{ "probability", "100", "0" },
-	};
-	char path[128];
-	unsigned int i;
-
-	for (i = 0; i < sizeof(knobs) / sizeof(*knobs); i++) {
-		snprintf(path, sizeof(path), FAIL_DEBUGFS "fail_page_alloc/%s",
-			 knobs[i].name);
-		if (write_text(path, on ? knobs[i].on : knobs[i].off))
-			return -1;
-	}
-	return write_text("/proc/thread-self/make-it-fail", on ? "1" : "0");
-}
-
 /* The page that the CPU waits for comes back by itself. */
 TEST_F(cpu_fault, no_memory_for_neighbours)
 {
 	bool right;
 
-	if (fail_neighbours(true))
+	if (fail_pages(FAIL_WITHOUT_WAIT))
 		SKIP(return, "no fault injection in this kernel");
 	right = touch_all(self->data, 0, 100);
-	fail_neighbours(false);
+	fail_pages(FAIL_NONE);
 	EXPECT_TRUE(right);
 	EXPECT_EQ(100, GREW(cpu_faults));
 	EXPECT_EQ(100, GREW(migrated_out));
@@ -283,6 +257,19 @@ TEST_F(cpu_fault, no_memory_for_neighbours)
 	EXPECT_GE(100 + FEW, GREW(cpu_faults));
 	EXPECT_EQ(0, memory_used(&self->dev));
 	EXPECT_EQ(0, differences(self->data, LENGTH, 1));
+}
+
+/* No memory at all is no reason for a SIGBUS: the CPU faults again. */
+TEST_F(cpu_fault, no_memory)
+{
+	bool right;
+
+	if (fail_pages(FAIL_ALL_FOR_A_WHILE))
+		SKIP(return, "no fault injection in this kernel");
+	right = touch(self->data, 5);
+	fail_pages(FAIL_NONE);
+	EXPECT_TRUE(right);
+	EXPECT_LT(1, GREW(cpu_faults));
 }
 
 struct hammer {

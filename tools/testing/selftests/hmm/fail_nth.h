@@ -50,23 +50,30 @@ static inline bool fail_end(int file)
 	return left == '0';
 }
 
-/* Let each allocation of a huge page by this thread fail, or end that. */
-static inline int fail_huge(bool on)
+enum fail_pages {
+	FAIL_NONE,
+	FAIL_HUGE,		/* this thread finds no huge page */
+	FAIL_WITHOUT_WAIT,	/* nor any page that it may not wait for */
+	FAIL_ALL_FOR_A_WHILE,	/* nor any page at all, eight times */
+};
+
+/* Which allocations of pages by this thread fail from now on.  0 or -1. */
+static inline int fail_pages(enum fail_pages which)
 {
-	const char *dir = FAIL_DEBUGFS "fail_page_alloc/";
-	char path[128];
+	bool on = which != FAIL_NONE, all = which == FAIL_ALL_FOR_A_WHILE;
 	const struct {
 		const char *name, *on, *off;
 	} knobs[] = {
 		{ "task-filter", "Y", "N" },
-		{ "ignore-gfp-wait", "N", "N" },
+		{ "ignore-gfp-wait", which == FAIL_WITHOUT_WAIT ? "Y" : "N", "N" },
 		{ "ignore-gfp-highmem", "N", "N" },
-		{ "min-order", "9", "0" },
+		{ "min-order", which == FAIL_HUGE ? "9" : "0", "0" },
 		{ "verbose", "0", "0" },
-		{ "times", "-1", "1" },
+		{ "times", all ? "8" : "-1", "1" },
 		{ "probability", "100", "0" },
 	};
 	const unsigned int nr = sizeof(knobs) / sizeof(*knobs);
+	char path[128];
 	unsigned int i, k;
 
 	if (write_text("/proc/thread-self/make-it-fail", on ? "1" : "0"))
@@ -74,7 +81,8 @@ static inline int fail_huge(bool on)
 	/* The probability last, and first when it ends: all others are limits. */
 	for (i = 0; i < nr; i++) {
 		k = on ? i : nr - 1 - i;
-		snprintf(path, sizeof(path), "%s%s", dir, knobs[k].name);
+		snprintf(path, sizeof(path), FAIL_DEBUGFS "fail_page_alloc/%s",
+			 knobs[k].name);
 		if (write_text(path, on ? knobs[k].on : knobs[k].off))
 			return -1;
 	}
@@ -82,7 +90,7 @@ static inline int fail_huge(bool on)
 }
 
 #define FAIL_HUGE_OR_SKIP() do { \
-	if (fail_huge(true)) \
+	if (fail_pages(FAIL_HUGE)) \
 		SKIP(return, "no fault injection in this kernel"); \
 } while (0)
 

@@ -8,6 +8,7 @@
 #include <poll.h>
 
 #include "kernel_access.h"
+#include "numa.h"
 #include "userfaultfd.h"
 
 #ifndef MADV_POPULATE_READ
@@ -53,10 +54,6 @@ struct pm_scan_arg {
 #define PAGE_IS_PRESENT		(1 << 3)
 #define PAGE_IS_SWAPPED		(1 << 4)
 #endif
-
-/* Of <linux/mempolicy.h>. */
-#define POLICY_BIND		2
-#define POLICY_MOVE		2
 
 #define PM_SOFT_DIRTY		(1ULL << 55)
 #define PM_SWAP			(1ULL << 62)

@@ -163,7 +163,7 @@ TEST_F(large, cpu_touch_without_huge_pages)
 	ASSERT_TRUE(all_in(self));
 	FAIL_HUGE_OR_SKIP();
 	EXPECT_EQ(0, differences(self->data, LENGTH, 1));
-	fail_huge(false);
+	fail_pages(FAIL_NONE);
 	if (variant->memory == PRIVATE) {
 		EXPECT_MEMORY(0, 0);
 		EXPECT_FALSE(is_huge(self->data));
@@ -177,7 +177,7 @@ TEST_F(large, to_ram_without_huge_pages)
 	ASSERT_TRUE(all_in(self));
 	FAIL_HUGE_OR_SKIP();
 	ret = TO_RAM(self->data, LENGTH);
-	fail_huge(false);
+	fail_pages(FAIL_NONE);
 	ASSERT_EQ(0, ret);
 	EXPECT_EQ(AREAS * HUGE_PAGES, self->result.moved);
 	EXPECT_MEMORY(0, 0);
@@ -210,7 +210,7 @@ TEST_F(large, evict_without_huge_pages)
 	ASSERT_TRUE(all_in(self));
 	FAIL_HUGE_OR_SKIP();
 	ret = dmirror_evict(&self->dev, ~0ull, &evicted);
-	fail_huge(false);
+	fail_pages(FAIL_NONE);
 	ASSERT_EQ(0, ret);
 	EXPECT_EQ(AREAS * HUGE_PAGES, evicted);
 	EXPECT_MEMORY(0, 0);

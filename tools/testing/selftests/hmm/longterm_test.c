@@ -296,7 +296,7 @@ TEST_F(longterm, without_huge_pages)
 		ASSERT_TRUE(fill_device(self, 10 + kind));
 		FAIL_HUGE_OR_SKIP();
 		ret = pin(self, self->data, self->length, kind);
-		fail_huge(false);
+		fail_pages(FAIL_NONE);
 		ASSERT_EQ(0, ret);
 		EXPECT_EQ(0, memory_used(&self->dev));
 		EXPECT_IN_RAM(self->data, self->length);
@@ -312,7 +312,7 @@ TEST_F(longterm, without_huge_pages)
 		ASSERT_TRUE(fill_device(self, 10 + kind));
 		FAIL_HUGE_OR_SKIP();
 		ret = pin(self, page, self->page, kind);
-		fail_huge(false);
+		fail_pages(FAIL_NONE);
 		ASSERT_EQ(0, ret);
 		EXPECT_IN_RAM(page, self->page);
 		EXPECT_LE(self->length - self->unit, memory_used(&self->dev));

@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include "dmirror_test.h"
+#include "numa.h"
 
 #define PAGES	64
 
@@ -196,6 +197,45 @@ TEST_F(migrate, part_of_it)
 	ASSERT_EQ(0, TO_RAM(self->data, self->length));
 	EXPECT_COUNTS(PAGES - 5, 0, 5);
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
+}
+
+/*
+ * Memory comes back to the node that a policy names: of its VMA, of the thread that
+ * asks for it, or of the thread that evicts it.
+ */
+TEST_F(migrate, numa_policy)
+{
+	enum { OF_VMA, OF_THREAD, OF_EVICTOR, NR_POLICIES } whose;
+	unsigned long node_1 = 2;
+	uint64_t evicted;
+	int err;
+
+	for (whose = OF_VMA; whose < NR_POLICIES; whose++) {
+		if (whose > OF_VMA)
+			self->data = map_pages(PAGES);
+		ASSERT_NE(NULL, self->data);
+		fill(self->data, self->length, 1);
+		if (pages_on_node(self->data, PAGES, 0) != PAGES)
+			SKIP(return, "this CPU is not on node 0");
+		ASSERT_EQ(0, TO_DEVICE(self->data, self->length));
+		if (whose == OF_VMA)
+			err = syscall(__NR_mbind, self->data, self->length,
+				      POLICY_BIND, &node_1, 64, 0);
+		else
+			err = syscall(__NR_set_mempolicy, POLICY_BIND, &node_1, 64);
+		if (err)
+			SKIP(return, "no memory on node 1");
+		if (whose == OF_EVICTOR) {
+			ASSERT_EQ(0, dmirror_evict(&self->dev, PAGES, &evicted));
+		} else {
+			ASSERT_EQ(0, TO_RAM(self->data, self->length / 2));
+			EXPECT_EQ(0, differences(self->data, self->length, 1));
+			ASSERT_EQ(0, TO_RAM(self->data, self->length));
+		}
+		ASSERT_EQ(0, syscall(__NR_set_mempolicy, POLICY_DEFAULT, NULL, 0));
+		EXPECT_EQ(PAGES, pages_on_node(self->data, PAGES, 1));
+		EXPECT_EQ(0, differences(self->data, self->length, 1));
+	}
 }
 
 TEST_F(migrate, holes)
