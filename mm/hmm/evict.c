@@ -568,7 +568,7 @@ int hmm_evict_for_room(struct hmm_devmem *devmem, unsigned long nr_pages,
  * @devmem: device memory
  * @nr_pages: how many base pages to bring back; ULONG_MAX for all
  * @timeout_ms: give up after so many milliseconds
- * @result: filled
+ * @result: filled; may be NULL
  *
  * Takes the blocks of 2 MiB whose pages were migrated in or touched
  * (hmm_devmem_touch()) longest ago first, as far as the may_evict operation
@@ -593,8 +593,9 @@ int hmm_devmem_evict(struct hmm_devmem *devmem, unsigned long nr_pages,
 		.deadline = jiffies + msecs_to_jiffies(timeout_ms),
 		.worst = HMM_DEVMEM_LIVE,
 	};
+	struct hmm_devmem_evict_result unwanted;
 
-	return hmm_evict(devmem, &control, result);
+	return hmm_evict(devmem, &control, result ?: &unwanted);
 }
 EXPORT_SYMBOL_GPL(hmm_devmem_evict);
 
@@ -604,7 +605,7 @@ EXPORT_SYMBOL_GPL(hmm_devmem_evict);
  * @offset: first byte, from the start of the device memory, page aligned
  * @size: bytes, a multiple of PAGE_SIZE
  * @timeout_ms: give up after so many milliseconds
- * @result: filled
+ * @result: filled; may be NULL
  *
  * For a driver that chooses the victims itself.  The may_evict operation is not
  * asked.  Does not keep others from moving pages in.  A huge page that the range
@@ -627,10 +628,13 @@ int hmm_devmem_evict_range(struct hmm_devmem *devmem, u64 offset, u64 size,
 		.deadline = jiffies + msecs_to_jiffies(timeout_ms),
 		.worst = HMM_DEVMEM_LIVE,
 	};
+	struct hmm_devmem_evict_result unwanted;
 	unsigned long first, end, index;
 	struct hmm_eviction e;
 	int err = 0;
 
+	if (!result)
+		result = &unwanted;
 	*result = (struct hmm_devmem_evict_result){};
 	if (!hmm_devmem_range_valid(devmem, offset, size))
 		return -EINVAL;

@@ -183,7 +183,7 @@ void hmm_evict_target_book(struct hmm_evict_target *target,
  * @target: device memory to move them to, of whatever kind, driver and owner
  * @nr_pages: how many base pages to move; ULONG_MAX for all
  * @timeout_ms: give up after so many milliseconds
- * @result: filled; 0 after -EINVAL
+ * @result: filled; 0 after -EINVAL; may be NULL
  *
  * As hmm_devmem_evict(), but to @target.  What has no room there stays where it is;
  * nothing of the target's is evicted for it (get_block is called with a time of 0),
@@ -219,9 +219,12 @@ int hmm_devmem_evict_to(struct hmm_devmem *devmem, struct hmm_devmem *target,
 		.deadline = jiffies + msecs_to_jiffies(timeout_ms),
 		.worst = HMM_DEVMEM_LIVE,
 	};
+	struct hmm_devmem_evict_result unwanted;
 	struct hmm_evict_target *to;
 	int err;
 
+	if (!result)
+		result = &unwanted;
 	*result = (struct hmm_devmem_evict_result){};
 	if (!target || target == devmem)
 		return -EINVAL;

@@ -442,14 +442,16 @@ int hmm_migrate_check(struct hmm_migrate_walk *walk)
  */
 int hmm_migrate_range(struct hmm_migrate_walk *walk)
 {
-	struct hmm_migrate_result *result = walk->result;
+	struct hmm_migrate_result unwanted;
 	unsigned long nr;
 	int ret;
 
+	if (!walk->result)
+		walk->result = &unwanted;
 	ret = hmm_migrate_check(walk);
 	if (ret)
 		return ret;
-	nr = result->left;
+	nr = walk->result->left;
 	walk->m[0] = hmm_migration_alloc(min(nr, HMM_PMD_PAGES));
 	if (!walk->m[0])
 		return -ENOMEM;
@@ -461,7 +463,7 @@ int hmm_migrate_range(struct hmm_migrate_walk *walk)
 	walk->swap_in = walk->devmem && !walk->between &&
 			get_mm_counter_sum(walk->mm, MM_SWAPENTS);
 	ret = hmm_migrate_walk(walk);
-	hmm_migrate_account_rest(result, nr);
+	hmm_migrate_account_rest(walk->result, nr);
 	mmput(walk->mm);
 	hmm_migration_free(walk->m[0]);
 	if (walk->m[1])
@@ -497,7 +499,7 @@ static int hmm_migrate_in(struct hmm_devmem *devmem, struct mm_struct *mm,
  * @evict_timeout_ms: how long to evict other pages, of whatever process, each time
  *	there is no room, in milliseconds; 0: evict none.  What was used since the
  *	call began is not evicted for it
- * @result: filled, after every error but -EINVAL too
+ * @result: filled, after every error but -EINVAL too; may be NULL
  *
  * Moves anonymous memory that lies in RAM or is swapped out, and fills what has no
  * memory yet with cleared device memory.  Everything else is left: see struct
@@ -533,7 +535,7 @@ EXPORT_SYMBOL_GPL(hmm_migrate_to_device);
  * @start: first byte, page aligned
  * @end: exclusive, page aligned
  * @evict_timeout_ms: how long to evict other pages
- * @result: filled, after every error but -EINVAL too
+ * @result: filled, after every error but -EINVAL too; may be NULL
  *
  * For moves that no process asked for, after a device page fault or by what the
  * driver counted.  Of each 2 MiB of the address space it asks the policy before, see
@@ -559,7 +561,7 @@ EXPORT_SYMBOL_GPL(hmm_migrate_unasked);
  * @owner: moves pages of device memory with this owner (struct hmm_devmem_desc)
  * @start: first byte, page aligned
  * @end: exclusive, page aligned
- * @result: filled, after every error but -EINVAL too
+ * @result: filled, after every error but -EINVAL too; may be NULL
  *
  * Context: process context, may sleep, takes mmap_lock for reading.
  * Return: 0 if all that can move did, or:

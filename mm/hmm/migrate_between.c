@@ -208,7 +208,7 @@ int hmm_between_fill(struct hmm_between *between, struct hmm_migration *m,
  * @evict_timeout_ms: as for hmm_migrate_to_device(), of @to; what is evicted
  *	goes to RAM
  * @result: filled, after every error but -EINVAL too; nothing is
- *	&hmm_migrate_result.filled
+ *	&hmm_migrate_result.filled; may be NULL
  *
  * Moves the pages of the range that lie in @from, by the copy_peer operation of
  * one of the two, and otherwise by way of RAM.  Everything else is left, holes
@@ -242,12 +242,15 @@ int hmm_migrate_between(struct hmm_devmem *from, struct hmm_devmem *to,
 		.evict_timeout_ms = evict_timeout_ms,
 		.result = result,
 	};
+	struct hmm_migrate_result unwanted;
 	int ret;
 
-	*result = (struct hmm_migrate_result){};
+	if (!result)
+		walk.result = &unwanted;
+	*walk.result = (struct hmm_migrate_result){};
 	if (from == to || hmm_migrate_check(&walk))
 		return -EINVAL;
-	walk.between = hmm_between_alloc(from, to, result->left);
+	walk.between = hmm_between_alloc(from, to, walk.result->left);
 	if (!walk.between)
 		return -ENOMEM;
 	ret = hmm_migrate_range(&walk);

@@ -338,6 +338,19 @@ static bool hmm_mirror_desc_ok(const struct hmm_mirror_desc *desc)
 	       hmm_range_size_ok(desc->fault_around);
 }
 
+/* What the driver left at 0. */
+static void hmm_mirror_set_defaults(struct hmm_mirror_desc *desc)
+{
+	if (!desc->end)
+		desc->end = TASK_SIZE_MAX;
+	if (!desc->page_sizes)
+		desc->page_sizes = PAGE_SIZE;
+	if (!desc->fault_around)
+		desc->fault_around = PAGE_SIZE;
+	if (!desc->timeout_ms)
+		desc->timeout_ms = HMM_MIRROR_DEFAULT_TIMEOUT_MS;
+}
+
 /**
  * hmm_mirror_register() - start to mirror a process address range
  * @mirror: the mirror, zeroed or unregistered before
@@ -361,12 +374,14 @@ static bool hmm_mirror_desc_ok(const struct hmm_mirror_desc *desc)
 int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm,
 			const struct hmm_mirror_desc *desc)
 {
+	struct hmm_mirror_desc full = *desc;
 	int err;
 
-	if (!hmm_mirror_desc_ok(desc))
+	hmm_mirror_set_defaults(&full);
+	if (!hmm_mirror_desc_ok(&full))
 		return -EINVAL;
-	if (desc->dma_dev) {
-		err = hmm_mirror_dma_check(desc->dma_dev);
+	if (full.dma_dev) {
+		err = hmm_mirror_dma_check(full.dma_dev);
 		if (err)
 			return err;
 	}
@@ -375,9 +390,8 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm,
 
 	hmm_mirror_prime_lockdep();
 	memset(mirror, 0, sizeof(*mirror));
-	mirror->desc = *desc;
-	mirror->timeout = msecs_to_jiffies(desc->timeout_ms ?:
-					   HMM_MIRROR_DEFAULT_TIMEOUT_MS);
+	mirror->desc = full;
+	mirror->timeout = msecs_to_jiffies(full.timeout_ms);
 	xa_init(&mirror->pieces);
 	mutex_init(&mirror->create_lock);
 	spin_lock_init(&mirror->flush_lock);
@@ -391,7 +405,7 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm,
 	if (!err) {
 		mmgrab(mm);
 		mirror->mm = mm;
-		get_device(desc->dma_dev);
+		get_device(full.dma_dev);
 		hmm_debugfs_add_mirror(mirror);
 	}
 	mmput(mm);

@@ -326,6 +326,14 @@ static int scan_window(struct hmm_mirror_scan *scan)
 	return ret;
 }
 
+static void scan_count_refused(struct hmm_mirror_result *result,
+			       unsigned long addr, unsigned long nr)
+{
+	if (nr && !result->refused)
+		result->refused_at = addr;
+	result->refused += nr;
+}
+
 /* Count the pages of the window, worked on with the result @err. */
 static void scan_count(const struct hmm_mirror_scan *scan, int err,
 		       struct hmm_mirror_result *result)
@@ -336,7 +344,8 @@ static void scan_count(const struct hmm_mirror_scan *scan, int err,
 		if (!scan->mapped)
 			result->left++;
 		else if (scan->pages[i] != HMM_MIRROR_PAGE_OPEN)
-			result->refused++;
+			scan_count_refused(result, scan->window.start +
+					   (i << PAGE_SHIFT), 1);
 		else if (!scan_missing(scan, i))
 			result->mapped++;
 		else if (err)
@@ -404,7 +413,7 @@ static int hmm_mirror_scan_range(struct hmm_mirror_scan *scan,
 		err = scan_next_open(scan, addr, end, &next);
 		if (err)
 			break;
-		result->refused += (next - addr) >> PAGE_SHIFT;
+		scan_count_refused(result, addr, (next - addr) >> PAGE_SHIFT);
 		addr = next;
 		if (addr == end)
 			break;
@@ -422,9 +431,12 @@ static int hmm_mirror_populate(struct hmm_mirror *mirror, unsigned long start,
 			       unsigned long end, unsigned int access,
 			       bool fault, struct hmm_mirror_result *result)
 {
+	struct hmm_mirror_result unwanted;
 	struct hmm_mirror_scan *scan;
 	int err;
 
+	if (!result)
+		result = &unwanted;
 	memset(result, 0, sizeof(*result));
 	if (start >= end || !PAGE_ALIGNED(start | end) ||
 	    access & ~HMM_MIRROR_WRITE)
@@ -459,7 +471,7 @@ free:
  * @start: first byte, page aligned
  * @end: exclusive, page aligned
  * @access: 0 to read, %HMM_MIRROR_WRITE to write
- * @result: filled, after every error but -EINVAL and -ERANGE too
+ * @result: filled, after every error but -EINVAL and -ERANGE too; may be NULL
  *
  * Does for each page what hmm_mirror_fault() does for one.  The range may span
  * VMAs, holes and different protections: what the process itself could not
@@ -489,7 +501,7 @@ EXPORT_SYMBOL_GPL(hmm_mirror_prefetch);
  * @mirror: the mirror
  * @start: first byte, page aligned
  * @end: exclusive, page aligned
- * @result: filled, after every error but -EINVAL and -ERANGE too
+ * @result: filled, after every error but -EINVAL and -ERANGE too; may be NULL
  *
  * As hmm_mirror_prefetch() for reading, but brings nothing in: what the CPU page
  * table does not map is counted as missing.

@@ -15,7 +15,6 @@ static struct hmm_devmem *sample_devmem;
 
 struct sample_vm {			/* an open file */
 	struct hmm_mirror mirror;
-	struct mm_struct *mm;		/* the mirror keeps it */
 	struct sample_space space;
 };
 
@@ -78,13 +77,12 @@ static const struct hmm_mirror_ops sample_mirror_ops = {
 static long sample_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct sample_vm *vm = file->private_data;
-	struct hmm_migrate_result result;
 	struct hmm_sample_add add;
 	int err = 0;
 
 	if (cmd != HMM_SAMPLE_ADD)
 		return -ENOTTY;
-	if (current->mm != vm->mm)
+	if (current->mm != hmm_mirror_mm(&vm->mirror))
 		return -EPERM;
 	if (copy_from_user(&add, (void __user *)arg, sizeof(add)))
 		return -EFAULT;
@@ -93,8 +91,9 @@ static long sample_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 
 	/* What does not move is used where it is. */
 	if (add.flags & HMM_SAMPLE_TO_DEVICE)
-		hmm_migrate_to_device(sample_devmem, vm->mm, PAGE_ALIGN_DOWN(add.addr),
-				      PAGE_ALIGN(add.addr + add.size), 1000, &result);
+		hmm_migrate_to_device(sample_devmem, current->mm,
+				      PAGE_ALIGN_DOWN(add.addr),
+				      PAGE_ALIGN(add.addr + add.size), 1000, NULL);
 	for (; !err && add.done < add.size; cond_resched()) {
 		if (fatal_signal_pending(current))
 			err = -EINTR;
@@ -109,7 +108,7 @@ static int sample_open(struct inode *inode, struct file *file)
 {
 	const struct hmm_mirror_desc desc = {
 		.ops = &sample_mirror_ops, .owner = &sample_devmem,
-		.end = TASK_SIZE, .page_sizes = PAGE_SIZE, .fault_around = SZ_64K,
+		.fault_around = SZ_64K,
 	};
 	struct sample_vm *vm = kzalloc_obj(*vm, GFP_KERNEL_ACCOUNT);
 	int err;
@@ -117,9 +116,8 @@ static int sample_open(struct inode *inode, struct file *file)
 	if (!vm)
 		return -ENOMEM;
 	sample_space_init(&vm->space);
-	vm->mm = current->mm;
 	file->private_data = vm;
-	err = hmm_mirror_register(&vm->mirror, vm->mm, &desc);
+	err = hmm_mirror_register(&vm->mirror, current->mm, &desc);
 	if (err)
 		kfree(vm);
 	return err;

@@ -145,12 +145,12 @@ struct hmm_mirror_ops {
  *	numbers.  The mirror keeps a reference.  The device must stay bound to
  *	its driver until hmm_mirror_unregister()
  * @start: first virtual address mirrored, page aligned
- * @end: end of the mirrored range, exclusive, page aligned
+ * @end: end of the mirrored range, exclusive, page aligned; 0: TASK_SIZE_MAX
  * @page_sizes: bitmap of the device's page sizes in bytes (as iommu's
  *	pgsize_bitmap), a subset of PAGE_SIZE .. PMD_SIZE that includes
- *	PAGE_SIZE
+ *	PAGE_SIZE; 0: PAGE_SIZE
  * @fault_around: bytes around a fault that are mapped too if the CPU page
- *	table already maps them: a power of two from PAGE_SIZE to PMD_SIZE
+ *	table already maps them: a power of two from PAGE_SIZE to PMD_SIZE; 0: PAGE_SIZE
  * @timeout_ms: how long, in milliseconds, a fault retries when the range is
  *	invalidated again and again; 0 selects HMM_MIRROR_DEFAULT_TIMEOUT_MS
  */
@@ -232,6 +232,19 @@ struct hmm_mirror {
 };
 
 /**
+ * hmm_mirror_mm() - the address space that a mirror mirrors
+ * @mirror: a registered mirror
+ *
+ * Context: any.
+ * Return: the address space; the mirror keeps the struct, but not what is in it,
+ * see mmget_not_zero().
+ */
+static inline struct mm_struct *hmm_mirror_mm(const struct hmm_mirror *mirror)
+{
+	return mirror->mm;
+}
+
+/**
  * struct hmm_mirror_move - what hmm_mirror_fault_move() moves to device memory
  * @devmem: where to; of the mirror's owner
  * @size: how much: the aligned range of so many bytes around the address, a power of
@@ -271,14 +284,17 @@ struct hmm_mirror_target {
  *	mapped there, the protection forbids it, it is not memory, or the memory
  *	is lost
  * @left: pages not reached because of the error returned
+ * @refused_at: the address of the first page refused, 0 if none was: there
+ *	hmm_mirror_fault() says why
  *
- * The four add up to the length of the range in base pages.
+ * The first four add up to the length of the range in base pages.
  */
 struct hmm_mirror_result {
 	unsigned long mapped;
 	unsigned long missing;
 	unsigned long refused;
 	unsigned long left;
+	unsigned long refused_at;
 };
 
 int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm,

@@ -217,6 +217,38 @@ static void between_test_same_owner(struct kunit *test)
 	test_verify_pages(test, t->addr, NR, 1);
 }
 
+/* Who does not want to know what became of the pages passes NULL. */
+static void between_test_no_result(struct kunit *test)
+{
+	struct between_test *t = test->priv;
+	struct hmm_devmem *from = t->from->devmem, *to = t->to->devmem;
+	unsigned long end = t->addr + LENGTH;
+
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			hmm_migrate_between(from, from, current->mm, t->addr, end,
+					    0, NULL));
+	KUNIT_EXPECT_EQ(test, 0, hmm_migrate_between(from, to, current->mm, t->addr,
+						     end, 0, NULL));
+	KUNIT_EXPECT_EQ(test, NR, test_device_used(t->to));
+	KUNIT_EXPECT_EQ(test, 0, hmm_devmem_evict_to(to, from, ULONG_MAX,
+						     TEST_TIMEOUT_MS, NULL));
+	KUNIT_EXPECT_EQ(test, NR, test_device_used(t->from));
+	KUNIT_EXPECT_EQ(test, 0, hmm_migrate_to_ram(current->mm, &between_test,
+						    t->addr, end, NULL));
+	KUNIT_EXPECT_EQ(test, 0, test_device_used(t->from));
+	KUNIT_EXPECT_EQ(test, 0, hmm_migrate_to_device(from, current->mm, t->addr,
+						       end, 0, NULL));
+	KUNIT_EXPECT_EQ(test, 0, hmm_devmem_evict_range(from, 0, TEST_DEVICE_SIZE,
+							TEST_TIMEOUT_MS, NULL));
+	KUNIT_EXPECT_EQ(test, 0, test_device_used(t->from));
+	KUNIT_EXPECT_EQ(test, 0, hmm_migrate_unasked(from, current->mm, t->addr,
+						     end, 0, NULL));
+	KUNIT_EXPECT_EQ(test, NR, test_device_used(t->from));
+	KUNIT_EXPECT_EQ(test, 0, hmm_devmem_evict(from, ULONG_MAX, TEST_TIMEOUT_MS,
+						  NULL));
+	test_verify_pages(test, t->addr, NR, 1);
+}
+
 /* A peer that fails is not replaced by RAM. */
 static void between_test_errors(struct kunit *test)
 {
@@ -324,6 +356,7 @@ static struct kunit_case between_test_cases[] = {
 	KUNIT_CASE(between_test_ways),
 	KUNIT_CASE(between_test_evict_to),
 	KUNIT_CASE(between_test_same_owner),
+	KUNIT_CASE(between_test_no_result),
 	KUNIT_CASE(between_test_errors),
 	KUNIT_CASE(between_test_full),
 	KUNIT_CASE(between_test_poisoned_source),

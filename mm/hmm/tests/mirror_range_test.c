@@ -103,6 +103,7 @@ static void range_test_mixed(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, 0, hmm_mirror_snapshot(mirror, start, end,
 							     &result));
 		range_test_expect(test, &result, 4, 22, 6, 0);
+		KUNIT_EXPECT_EQ(test, start + 8 * PAGE_SIZE, result.refused_at);
 	}
 	KUNIT_EXPECT_EQ(test, test_device_count(device, start, 32, 0), 4);
 	KUNIT_EXPECT_EQ(test, test_device_read_word(device, start +
@@ -116,6 +117,12 @@ static void range_test_mixed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_prefetch(mirror, start, end,
 						     HMM_MIRROR_WRITE, &result));
 	range_test_expect(test, &result, 22, 0, 10, 0);
+	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_prefetch(mirror, start + 10 * PAGE_SIZE,
+						     end, HMM_MIRROR_WRITE, NULL));
+	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_prefetch(mirror, start + 18 * PAGE_SIZE,
+						     end, 0, &result));
+	range_test_expect(test, &result, 14, 0, 0, 0);
+	KUNIT_EXPECT_EQ(test, 0, result.refused_at);
 	KUNIT_EXPECT_EQ(test, 22, test_device_count(device, start, 32,
 						    HMM_MIRROR_WRITE));
 
@@ -137,6 +144,9 @@ static void range_test_hole(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_prefetch(&device->mirror, addr,
 						     addr + size, 0, &result));
 	range_test_expect(test, &result, 0, 0, size >> PAGE_SHIFT, 0);
+	KUNIT_EXPECT_EQ(test, addr, result.refused_at);
+	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_snapshot(&device->mirror, addr,
+						     addr + size, NULL));
 	KUNIT_EXPECT_EQ(test, device->prepares, 0);
 }
 

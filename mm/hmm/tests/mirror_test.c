@@ -44,7 +44,7 @@ static void mirror_test_register_args(struct kunit *test)
 		.map = test_flush_ops.map,
 		.invalidate = test_flush_ops.invalidate,
 		.flush_start = test_flush_ops.flush_start };
-	const unsigned int nr_bad = 14;
+	const unsigned int nr_bad = 13;
 	struct hmm_mirror_desc *bad;
 	unsigned int i;
 
@@ -62,11 +62,10 @@ static void mirror_test_register_args(struct kunit *test)
 	bad[6].end = TASK_SIZE_MAX + PAGE_SIZE;
 	bad[7].page_sizes = PMD_SIZE;
 	bad[8].page_sizes = PAGE_SIZE | (PMD_SIZE << 1);
-	bad[9].fault_around = 0;
-	bad[10].fault_around = 3 * PAGE_SIZE;
-	bad[11].fault_around = PMD_SIZE << 1;
-	bad[12].ops = &no_start;
-	bad[13].ops = &no_wait;
+	bad[9].fault_around = 3 * PAGE_SIZE;
+	bad[10].fault_around = PMD_SIZE << 1;
+	bad[11].ops = &no_start;
+	bad[12].ops = &no_wait;
 
 	for (i = 0; i < nr_bad; i++)
 		KUNIT_EXPECT_EQ_MSG(test, -EINVAL,
@@ -85,6 +84,25 @@ static void mirror_test_register_args(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EINVAL,
 			hmm_mirror_fault(&device->mirror, PAGE_SIZE,
 					 HMM_MIRROR_PRIVATE));
+}
+
+/* What is not said: the whole address space, page by page. */
+static void mirror_test_defaults(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	const struct hmm_mirror_desc desc = { .ops = &test_mirror_ops };
+	struct hmm_mirror *mirror = &device->mirror;
+	unsigned long addr;
+
+	test_device_mirror_as(test, device, &desc);
+	KUNIT_EXPECT_PTR_EQ(test, current->mm, hmm_mirror_mm(mirror));
+	KUNIT_EXPECT_EQ(test, -ERANGE,
+			hmm_mirror_fault(mirror, TASK_SIZE_MAX, 0));
+	KUNIT_EXPECT_EQ(test, -EFAULT,
+			hmm_mirror_fault(mirror, TASK_SIZE_MAX - PAGE_SIZE, 0));
+	addr = test_fill_pages(test, 16, 1);
+	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_fault(mirror, addr, 0));
+	KUNIT_EXPECT_EQ(test, 1, test_device_count(device, addr, 16, 0));
 }
 
 static void mirror_test_access(struct kunit *test)
@@ -262,6 +280,7 @@ static void mirror_test_unregister(struct kunit *test)
 
 static struct kunit_case mirror_test_cases[] = {
 	KUNIT_CASE(mirror_test_register_args),
+	KUNIT_CASE(mirror_test_defaults),
 	KUNIT_CASE(mirror_test_access),
 	KUNIT_CASE(mirror_test_around),
 	KUNIT_CASE(mirror_test_dirty),
