@@ -12,7 +12,8 @@
 #                                     $HMM_BUILD/programs; "tests" there lists
 #                                     those that are kselftests
 #   build.sh upstream                 mainline's own hmm-tests, from the unmodified
-#                                     tree, static, to $HMM_BUILD/upstream
+#                                     tree, static, with longer time limits
+#                                     (qemu/patience.h), to $HMM_BUILD/upstream
 #   build.sh config pristine|patched debug|release
 #                                     only configure
 #
@@ -189,7 +190,8 @@ build_upstream()
 		"$HMM_LOG/build-upstream.log" \
 		gcc -O2 -static -pthread -D_GNU_SOURCE -I "$HMM_BUILD/pristine" \
 		-I "$src/.." -isystem "$HMM_BUILD/pristine/tools/include/uapi" \
-		-o "$dir/hmm-tests" "$src"/{hmm-tests,vm_util,hugepage_settings}.c || exit 1
+		-include "$HMM_QEMU/patience.h" -o "$dir/hmm-tests" \
+		"$src"/{hmm-tests,vm_util,hugepage_settings}.c || exit 1
 }
 
 variant_arg()

@@ -3,12 +3,14 @@
 #
 # Judges what a test run has delivered.
 #
-#   judge.sh --result FILE [--guest] [--console FILE] [--job NAME]
+#   judge.sh --result FILE [--guest] [--console FILE] [--job NAME] [--expect FILE]
 #
 #   --result FILE    a KTAP (or TAP) document, nested by four blanks a level
 #   --guest          it must end with the final line of a guest's init
 #   --console FILE   a kernel log that must hold no complaint of the kernel
 #   --job NAME       which lines of expected-skips apply
+#   --expect FILE    names of tests, one a line: the nested results must be these
+#                    and no others
 #
 # Green takes a complete plan on every level, consecutive numbers, no failure,
 # only expected skips, the final line, no complaint.  Whatever is missing counts
@@ -24,15 +26,16 @@ usage()
 	sed -n '5,/^# Exit/p' "$0" | sed 's/^# \{0,1\}//'
 }
 
-result='' console='' job='' guest=0
+result='' console='' job='' expect='' guest=0
 while [ $# -gt 0 ]; do
 	case $1 in
-	--result | --console | --job) need_arg "$1" $# ;;
+	--result | --console | --job | --expect) need_arg "$1" $# ;;
 	esac
 	case $1 in
 	--result) result=$2; shift ;;
 	--console) console=$2; shift ;;
 	--job) job=$2; shift ;;
+	--expect) expect=$2; shift ;;
 	--guest) guest=1 ;;
 	*) usage_error "unknown argument: $1" ;;
 	esac
@@ -40,6 +43,7 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$result" ] || usage_error "--result is required"
 [ -f "$result" ] || die "no such file: $result"
+[ -z "$expect" ] || [ -f "$expect" ] || die "no such file: $expect"
 
 splats=0
 if [ -n "$console" ]; then
@@ -57,7 +61,7 @@ if [ -n "$console" ]; then
 fi
 
 awk -v guest="$guest" -v job="$job" -v splats="$splats" \
-    -v skips="$HMM_HARNESS/expected-skips" '
+    -v skips="$HMM_HARNESS/expected-skips" -v expect="$expect" '
 function fail(text)
 {
 	failed++
@@ -136,6 +140,9 @@ BEGIN {
 		if (field[1] == job)
 			expected[++nexpected] = field[2]
 	}
+	while (expect && (getline line < expect) > 0)
+		if (line !~ /^(#|$)/)
+			due[line] = 1
 	top = 0
 }
 
@@ -186,6 +193,11 @@ text ~ /^(not )?ok [0-9]+( |$)/ {
 			print notes[i]
 		fail(name)
 	}
+	if (expect && l > 0 && !had_child) {
+		if (!(name in due))
+			fail(name ": is not expected")
+		delete due[name]
+	}
 	if (!good || child_bad)
 		bad[l] = 1
 	nnotes = 0
@@ -199,6 +211,8 @@ END {
 	close_from(1)
 	judge_skips("?")
 	finish(0)
+	for (name in due)
+		fail(name ": is missing")
 	if (guest && last !~ /^# hmm-guest: end exit=0$/)
 		fail("the guest did not report its end")
 	failed += splats

@@ -27,7 +27,7 @@ green()
 
 judge()
 {
-	"$harness/judge.sh" --guest --job full --result result --console console
+	"$harness/judge.sh" --guest --job full --result result --console console "$@"
 }
 
 good_console()
@@ -42,6 +42,30 @@ test_judge_green()
 	good_console
 	status 0 judge
 	says '^counts: 3 0 0$'
+}
+
+test_judge_expect()
+{
+	green >result
+	good_console
+	printf '# all\none\ntwo\nglobal.test\n' >all
+	status 0 judge --expect all
+	says '^counts: 3 0 0$'
+
+	printf 'one\ntwo\nthree\nglobal.test\n' >more
+	status 1 judge --expect more
+	says 'three: is missing' '^counts: 3 1 0$'
+
+	printf 'one\nglobal.test\n' >fewer
+	status 1 judge --expect fewer
+	says 'two: is not expected' '^counts: 3 1 0$'
+
+	sed 's/ok 2 two/not ok 2 two/; s/ok 1 suite/not ok 1 suite/' result >failed
+	mv failed result
+	status 1 judge --expect all
+	says 'not ok: two' '^counts: 2 1 0$'
+	status 1 judge --expect none
+	says 'no such file: none'
 }
 
 test_judge_empty()
