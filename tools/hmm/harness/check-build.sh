@@ -220,14 +220,15 @@ fixed_objects()
 	done | sort -u
 }
 
-# object_sizes DIR: each object of the kernel proper with the size of its parts.
+# object_sizes DIR: each object of the kernel proper with the size of its parts.  Not
+# what modpost writes, such as which modules another one needs.
 object_sizes()
 {
 	(cd "$1" && find . -name '*.o' ! -name 'vmlinux*' ! -name '.*' \
 		! -path './tools/*' ! -path './arch/x86/boot/*' \
 		! -path './scripts/*' ! -path './init/version*' \
 		! -path './mm/hmm/*' ! -path './drivers/char/hmm_dmirror/*' \
-		! -path './samples/hmm/*' \
+		! -path './samples/hmm/*' ! -name '*.mod.o' \
 		-exec size {} +) | awk '$1 ~ /^[0-9]/ { print $6, $1, $2, $3 }' | sort
 }
 

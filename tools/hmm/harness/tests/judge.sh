@@ -52,12 +52,12 @@ test_judge_expect()
 	status 0 judge --expect all
 	says '^counts: 3 0 0$'
 
-	printf 'one\ntwo\nthree\nglobal.test\n' >more
-	status 1 judge --expect more
+	printf 'one\ntwo\nthree\nglobal.test\n' >one_more
+	status 1 judge --expect one_more
 	says 'three: is missing' '^counts: 3 1 0$'
 
-	printf 'one\nglobal.test\n' >fewer
-	status 1 judge --expect fewer
+	printf 'one\nglobal.test\n' >one_less
+	status 1 judge --expect one_less
 	says 'two: is not expected' '^counts: 3 1 0$'
 
 	sed 's/ok 2 two/not ok 2 two/; s/ok 1 suite/not ok 1 suite/' result >failed
