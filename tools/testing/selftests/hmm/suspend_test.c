@@ -198,7 +198,8 @@ TEST_F(suspend, failing_copies)
 /* Each allocation fails, one after the other; RAM for a page is among them. */
 TEST_F(suspend, no_ram)
 {
-	size_t length = 4 * self->page;
+	/* More than destinations are allocated at a time. */
+	size_t length = 40 * self->page;
 	unsigned int nth, aborted = 0;
 	bool failed = true;
 	int file, ret;
