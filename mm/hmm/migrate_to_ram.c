@@ -22,11 +22,13 @@
 
 /**
  * struct hmm_ram - base pages of RAM, ahead of need
+ * @local: no policy says from which node
  * @next: the first in @pages that is not used yet
  * @nr: number of @pages
  * @pages: destinations
  */
 struct hmm_ram {
+	bool local;
 	unsigned int next;
 	unsigned int nr;
 	struct page *pages[HMM_RAM_PAGES];
@@ -101,11 +103,10 @@ static struct folio *hmm_ram_get(struct hmm_ram *ram, gfp_t gfp,
 				 unsigned long npages,
 				 const struct migrate_vma *args)
 {
-	if (args && !hmm_ram_is_local(args))
-		return vma_alloc_folio(gfp, 0, args->vma,
-				       args->start + (i << PAGE_SHIFT));
-	if (!hmm_ram_is_local(args))
-		return folio_alloc(gfp, 0);
+	if (!ram->local)
+		return args ? vma_alloc_folio(gfp, 0, args->vma,
+					      args->start + (i << PAGE_SHIFT)) :
+			      folio_alloc(gfp, 0);
 	if (ram->next == ram->nr) {
 		memset(ram->pages, 0, sizeof(ram->pages));
 		ram->next = 0;
@@ -139,7 +140,7 @@ int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
 				    page_folio(args->fault_page) : NULL;
 	gfp_t gfp = hmm_migrate_ram_gfp(fault_folio);
 	bool huge = hmm_migration_huge(m);
-	struct hmm_ram ram = {};
+	struct hmm_ram ram = { .local = hmm_ram_is_local(args) };
 	unsigned long i;
 	int ret = 0;
 
