@@ -305,6 +305,8 @@ TEST_F(exclusive, huge_page)
 	ASSERT_EQ(0, dmirror_read(&self->dev, huge, HUGE));
 	EXPECT_EQ(HUGE / self->page, mapped(&self->dev, huge, HUGE, LARGE));
 
+	/* What is split stays so: khugepaged would take the pages back. */
+	ASSERT_EQ(0, madvise(huge, HUGE, MADV_NOHUGEPAGE));
 	ASSERT_EQ(0, dmirror_exclusive(&self->dev, middle, 2 * self->page,
 				       &nr));
 	EXPECT_EQ(2, nr);
