@@ -38,7 +38,7 @@ static vm_fault_t hmm_fault_step(struct hmm_migration *m, struct vm_fault *vmf,
 		.fault_page = vmf->page,
 	};
 	const struct hmm_devmem *devmem =
-		hmm_devmem_from_folio(page_folio(vmf->page));
+		folio_to_devmem(page_folio(vmf->page));
 	unsigned long moved;
 	vm_fault_t ret = 0;
 	bool copied;
@@ -129,7 +129,7 @@ static vm_fault_t hmm_fault_huge(struct vm_fault *vmf)
 static vm_fault_t hmm_fault_serve(struct vm_fault *vmf)
 {
 	struct folio *folio = page_folio(vmf->page);
-	struct hmm_devmem *devmem = hmm_devmem_from_folio(folio);
+	struct hmm_devmem *devmem = folio_to_devmem(folio);
 	/* do_huge_pmd_device_private() has no PTE. */
 	bool huge = folio_test_large(folio) && !vmf->pte;
 	unsigned long addr = vmf->address & PAGE_MASK;
@@ -164,7 +164,7 @@ vm_fault_t hmm_migrate_cpu_fault(struct vm_fault *vmf)
 {
 	u64 began = hmm_trace_begin(hmm_cpu_fault);
 	/* The memory may be gone with its last page. */
-	int id = hmm_devmem_from_folio(page_folio(vmf->page))->id;
+	int id = folio_to_devmem(page_folio(vmf->page))->id;
 	vm_fault_t ret = hmm_fault_serve(vmf);
 
 	trace_hmm_cpu_fault(id, vmf->address, (__force unsigned int)ret, began);

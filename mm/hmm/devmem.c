@@ -19,11 +19,6 @@
 
 static struct workqueue_struct *hmm_devmem_wq;
 
-static struct hmm_devmem *pgmap_to_devmem(struct dev_pagemap *pgmap)
-{
-	return container_of(pgmap, struct hmm_devmem, pgmap);
-}
-
 /* Undo hmm_devmem_create() and what came after it but the unplug. */
 static void hmm_devmem_free(struct hmm_devmem *devmem)
 {
@@ -66,7 +61,7 @@ void hmm_devmem_put_pages(struct hmm_devmem *devmem, unsigned long nr)
 		queue_work(hmm_devmem_wq, &devmem->unplug);
 }
 
-static const struct dev_pagemap_ops hmm_devmem_pagemap_ops = {
+const struct dev_pagemap_ops hmm_devmem_pagemap_ops = {
 	.folio_free	= hmm_devmem_folio_free,
 	.folio_split	= hmm_devmem_folio_split,
 	.migrate_to_ram	= hmm_migrate_cpu_fault,
@@ -433,10 +428,7 @@ EXPORT_SYMBOL_GPL(hmm_devmem_get_ops);
  */
 struct hmm_devmem *hmm_devmem_from_folio(const struct folio *folio)
 {
-	if (!folio_is_zone_device(folio) ||
-	    folio->pgmap->ops != &hmm_devmem_pagemap_ops)
-		return NULL;
-	return pgmap_to_devmem(folio->pgmap);
+	return folio_to_devmem(folio);
 }
 EXPORT_SYMBOL_GPL(hmm_devmem_from_folio);
 
@@ -450,7 +442,7 @@ EXPORT_SYMBOL_GPL(hmm_devmem_from_folio);
  */
 struct hmm_devmem *hmm_devmem_from_pfn(unsigned long pfn)
 {
-	return hmm_devmem_from_folio(page_folio(pfn_to_page(pfn)));
+	return folio_to_devmem(page_folio(pfn_to_page(pfn)));
 }
 EXPORT_SYMBOL_GPL(hmm_devmem_from_pfn);
 

@@ -178,8 +178,9 @@ void hmm_devmem_set_resident(struct hmm_devmem *devmem, unsigned long index,
 	/* Pairs with the test_and_set_bit() in hmm_poison_mark(). */
 	smp_mb();
 	/* Poisoned since they were taken: there is nothing to bring back. */
-	for_each_set_bit_from(index, devmem->poisoned, end)
-		clear_bit(index, devmem->resident);
+	if (hmm_poison_any(devmem))
+		for_each_set_bit_from(index, devmem->poisoned, end)
+			clear_bit(index, devmem->resident);
 }
 
 /* They do not any more. */
@@ -316,7 +317,7 @@ void hmm_devmem_free_pages(struct page **pages, unsigned int nr)
 	for (i = 0; i < nr; i++) {
 		struct folio *folio = page_folio(pages[i]);
 
-		hmm_life_check_taken(hmm_devmem_from_folio(folio), folio);
+		hmm_life_check_taken(folio_to_devmem(folio), folio);
 		unlock_page(pages[i]);
 		put_page(pages[i]);
 	}
@@ -391,7 +392,7 @@ int hmm_devmem_split(struct page *page)
 	struct folio *folio = page_folio(page);
 
 	if (!err)
-		hmm_life_check_resident(hmm_devmem_from_folio(folio), folio, 1);
+		hmm_life_check_resident(folio_to_devmem(folio), folio, 1);
 	return err;
 #else
 	return -EOPNOTSUPP;
@@ -401,7 +402,7 @@ int hmm_devmem_split(struct page *page)
 /* A tail that was split off is as its head; under locks, interrupts are off. */
 void hmm_devmem_folio_split(struct folio *head, struct folio *tail)
 {
-	struct hmm_devmem *devmem = hmm_devmem_from_folio(head);
+	struct hmm_devmem *devmem = folio_to_devmem(head);
 	struct hmm_devmem_charge *charge = hmm_devmem_charge(head);
 
 	if (tail) {
@@ -418,7 +419,7 @@ void hmm_devmem_folio_split(struct folio *head, struct folio *tail)
 /* Any context: the last put of a folio happens under page-table locks too. */
 void hmm_devmem_folio_free(struct folio *folio)
 {
-	struct hmm_devmem *devmem = hmm_devmem_from_folio(folio);
+	struct hmm_devmem *devmem = folio_to_devmem(folio);
 	unsigned long index = hmm_devmem_index(devmem, &folio->page);
 	unsigned long nr = folio_nr_pages(folio);
 

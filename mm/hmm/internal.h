@@ -192,6 +192,22 @@ struct hmm_devmem {
 	bool suspended;
 };
 
+extern const struct dev_pagemap_ops hmm_devmem_pagemap_ops;
+
+static inline struct hmm_devmem *pgmap_to_devmem(struct dev_pagemap *pgmap)
+{
+	return container_of(pgmap, struct hmm_devmem, pgmap);
+}
+
+/* hmm_devmem_from_folio(), for us. */
+static inline struct hmm_devmem *folio_to_devmem(const struct folio *folio)
+{
+	if (!folio_is_zone_device(folio) ||
+	    folio->pgmap->ops != &hmm_devmem_pagemap_ops)
+		return NULL;
+	return pgmap_to_devmem(folio->pgmap);
+}
+
 static inline unsigned long hmm_devmem_nr_pages(const struct hmm_devmem *devmem)
 {
 	return range_len(&devmem->pgmap.range) >> PAGE_SHIFT;
@@ -366,11 +382,17 @@ void hmm_poison_free(struct hmm_devmem *devmem, unsigned long index,
 void hmm_poison_release(struct hmm_devmem *devmem);
 bool hmm_poison_hits(unsigned long pfn, unsigned long nr);
 
+/* Is there a poisoned frame at all? */
+static inline bool hmm_poison_any(const struct hmm_devmem *devmem)
+{
+	return unlikely(atomic_long_read(&devmem->nr_poisoned));
+}
+
 /* As hmm_poison_hits(), of @nr frames of @devmem from @page on. */
 static inline bool hmm_poison_hits_in(const struct hmm_devmem *devmem,
 				      const struct page *page, unsigned long nr)
 {
-	return unlikely(atomic_long_read(&devmem->nr_poisoned)) &&
+	return hmm_poison_any(devmem) &&
 	       hmm_devmem_any_set(devmem->poisoned,
 				  hmm_devmem_index(devmem, page), nr);
 }

@@ -74,7 +74,7 @@ void hmm_between_select(const struct hmm_between *between,
 		if (!(m->src[i] & MIGRATE_PFN_MIGRATE))
 			continue;
 		if (src && hmm_migrate_src_ok(page_folio(src), NULL) &&
-		    hmm_devmem_from_folio(page_folio(src)) == between->from)
+		    folio_to_devmem(page_folio(src)) == between->from)
 			args->cpages++;
 		else
 			m->src[i] &= ~MIGRATE_PFN_MIGRATE;

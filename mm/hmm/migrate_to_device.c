@@ -33,7 +33,7 @@ void hmm_migrate_set_dst(struct hmm_migration *m, unsigned long i,
 		.order = order,
 	};
 
-	hmm_life_check_taken(hmm_devmem_from_folio(folio), folio);
+	hmm_life_check_taken(folio_to_devmem(folio), folio);
 	m->dst[i] = migrate_pfn(page_to_pfn(dst));
 	if (order)
 		m->dst[i] |= MIGRATE_PFN_COMPOUND;
@@ -179,7 +179,7 @@ unsigned long hmm_migrate_drop_poisoned(struct hmm_devmem *devmem,
 
 	/* Pairs with the test_and_set_bit() in hmm_poison_mark(). */
 	smp_mb();
-	if (likely(!atomic_long_read(&devmem->nr_poisoned)))
+	if (!hmm_poison_any(devmem))
 		return 0;
 	for (i = 0; i < npages; i++) {
 		nr = hmm_migration_dst_pages(m, i);

@@ -42,7 +42,7 @@ struct hmm_ram {
  */
 bool hmm_migrate_src_ok(struct folio *src, struct folio *fault_folio)
 {
-	struct hmm_devmem *devmem = hmm_devmem_from_folio(src);
+	struct hmm_devmem *devmem = folio_to_devmem(src);
 
 	return devmem &&
 	       test_bit(hmm_devmem_index(devmem, &src->page), devmem->resident) &&
@@ -153,7 +153,7 @@ int hmm_migrate_choose_ram(struct hmm_migration *m, unsigned long npages,
 		src = page_folio(page);
 		if (!hmm_migrate_src_ok(src, fault_folio))
 			continue;
-		hmm_life_check_source(hmm_devmem_from_folio(src), src,
+		hmm_life_check_source(folio_to_devmem(src), src,
 				      1 + (src == fault_folio));
 		if (huge && !i && !m->small) {
 			dst = hmm_migrate_get_huge(m, args);
@@ -202,7 +202,7 @@ static void hmm_migrate_start_run(struct hmm_migration *m, unsigned long npages)
 
 		if (!m->dst[m->next])
 			continue;
-		owner = hmm_devmem_from_folio(page_folio(src));
+		owner = folio_to_devmem(page_folio(src));
 		if (m->nr_copies && owner != devmem)
 			break;
 		devmem = owner;
@@ -311,7 +311,7 @@ unsigned long hmm_migrate_book_ram(struct hmm_migration *m,
 
 		if (!src || !nr)
 			continue;
-		devmem = hmm_devmem_from_folio(page_folio(src));
+		devmem = folio_to_devmem(page_folio(src));
 		hmm_life_check_source(devmem, page_folio(src), 1);
 		hmm_devmem_clear_resident(devmem, hmm_devmem_index(devmem, src),
 					  nr);

@@ -72,7 +72,8 @@ void hmm_poison_free(struct hmm_devmem *devmem, unsigned long index,
 	phys_addr_t start = devmem->pgmap.range.start;
 
 	while (index < end) {
-		bad = find_next_bit(devmem->poisoned, end, index);
+		bad = hmm_poison_any(devmem) ?
+		      find_next_bit(devmem->poisoned, end, index) : end;
 		if (bad > index)
 			gen_pool_free(devmem->pool, start + PFN_PHYS(index),
 				      (bad - index) << PAGE_SHIFT);
@@ -82,9 +83,10 @@ void hmm_poison_free(struct hmm_devmem *devmem, unsigned long index,
 	}
 	/* Pairs with the test_and_set_bit() in hmm_poison_mark(). */
 	smp_mb();
-	/* Those poisoned meanwhile; of those from before, none is in the pool. */
-	for_each_set_bit_from(first, devmem->poisoned, end)
-		hmm_poison_take(devmem, first);
+	/* Those poisoned meanwhile. */
+	if (hmm_poison_any(devmem))
+		for_each_set_bit_from(first, devmem->poisoned, end)
+			hmm_poison_take(devmem, first);
 	hmm_devmem_search_from(devmem, end - nr);
 	hmm_block_freed(devmem);
 }
@@ -208,10 +210,13 @@ static bool hmm_poison_unmap(struct page *page, unsigned long deadline)
 /* The frame is not used again. */
 void hmm_poison_mark(struct hmm_devmem *devmem, unsigned long index)
 {
-	if (test_and_set_bit(index, devmem->poisoned))
-		return;
-	atomic_long_inc(&devmem->lost);
+	/* Whoever finds the bit set finds it counted. */
 	atomic_long_inc(&devmem->nr_poisoned);
+	if (test_and_set_bit(index, devmem->poisoned)) {
+		atomic_long_dec(&devmem->nr_poisoned);
+		return;
+	}
+	atomic_long_inc(&devmem->lost);
 	hmm_poison_take(devmem, index);
 }
 
@@ -311,8 +316,7 @@ EXPORT_SYMBOL_GPL(hmm_devmem_memory_failure);
 int hmm_poison_pagemap_failure(struct dev_pagemap *pgmap, unsigned long pfn,
 			       unsigned long nr_pages, int mf_flags)
 {
-	struct hmm_devmem *devmem = container_of(pgmap, struct hmm_devmem,
-						 pgmap);
+	struct hmm_devmem *devmem = pgmap_to_devmem(pgmap);
 
 	if (!hmm_poison_supported(devmem))
 		return -ENXIO;
