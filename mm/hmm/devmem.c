@@ -41,6 +41,7 @@ static void hmm_devmem_unplug(struct hmm_devmem *devmem)
 {
 	hmm_debugfs_remove_devmem(devmem);
 	memunmap_pages(&devmem->pgmap);
+	hmm_poison_settle(devmem);
 	hmm_life_check_unplugged(devmem);
 	hmm_devmem_free(devmem);
 	module_put(THIS_MODULE);

@@ -468,6 +468,7 @@ int hmm_evict(struct hmm_devmem *devmem, const struct hmm_evict_control *control
 	struct hmm_eviction e;
 	int err = 0;
 
+	hmm_poison_settle(devmem);
 	hmm_evict_init(&e, devmem, control, result);
 	while (nr_pages && hmm_devmem_nr_left(devmem) > 0) {
 		struct hmm_devmem_block *block = hmm_lru_take(devmem, &e.cursor);

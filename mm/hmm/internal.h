@@ -379,6 +379,7 @@ void hmm_poison_mark(struct hmm_devmem *devmem, unsigned long index);
 bool hmm_poison_keep(struct hmm_devmem *devmem, const struct page *page);
 void hmm_poison_free(struct hmm_devmem *devmem, unsigned long index,
 		     unsigned long nr);
+void hmm_poison_settle(struct hmm_devmem *devmem);
 void hmm_poison_release(struct hmm_devmem *devmem);
 bool hmm_poison_hits(unsigned long pfn, unsigned long nr);
 

@@ -6,7 +6,9 @@
  * A frame is poisoned for good.  Whoever has it out of the pool when its bit in
  * &hmm_devmem.poisoned is set keeps it: hmm_poison_mark() if it was free, otherwise
  * whoever is about to use it or frees it.  The bit is set before, and looked at
- * after, the frame is taken or given back, so that one of them sees the other.
+ * after, the frame is taken or given back, so that one of them sees the other.  The
+ * pool may hide a free frame for an instant, while others take and give back: then it
+ * stays there until somebody takes it or hmm_poison_settle().
  *
  * A page in use is taken from all page tables, which keep a marker, if the kernel
  * can do that.  If not, a private page stays where it is, and a CPU access finds
@@ -89,6 +91,24 @@ void hmm_poison_free(struct hmm_devmem *devmem, unsigned long index,
 			hmm_poison_take(devmem, first);
 	hmm_devmem_search_from(devmem, end - nr);
 	hmm_block_freed(devmem);
+}
+
+/**
+ * hmm_poison_settle() - take the poisoned frames that were left in the pool
+ * @devmem: device memory
+ *
+ * While nobody takes frames, &hmm_devmem.lost is exact from here on.
+ *
+ * Context: any.
+ */
+void hmm_poison_settle(struct hmm_devmem *devmem)
+{
+	unsigned long i;
+
+	if (!hmm_poison_any(devmem))
+		return;
+	for_each_set_bit(i, devmem->poisoned, hmm_devmem_nr_pages(devmem))
+		hmm_poison_take(devmem, i);
 }
 
 /* Nobody uses the memory any more: give back what the pool lacks. */

@@ -2,6 +2,7 @@
 /*
  * KUnit tests of memory errors.
  */
+#include <linux/genalloc.h>
 #include <linux/migrate.h>
 #include <linux/mman.h>
 #include <linux/mm.h>
@@ -160,6 +161,30 @@ static void poison_test_used_frame(struct kunit *test)
 	device->devmem = NULL;
 }
 
+/* What nobody could take from the pool is found there before it is counted on. */
+static void poison_test_left_in_pool(struct kunit *test)
+{
+	struct test_device *device = test->priv;
+	struct hmm_devmem *devmem;
+	struct hmm_devmem_evict_result result;
+
+	test_device_add_memory(test, device);
+	devmem = device->devmem;
+	KUNIT_ASSERT_EQ(test, 0, hmm_devmem_memory_failure(devmem, 0, PAGE_SIZE));
+	/* As it is if the pool hid the frame from all who looked for it. */
+	gen_pool_free(devmem->pool, devmem->pgmap.range.start, PAGE_SIZE);
+	atomic_long_inc(&devmem->lost);
+
+	KUNIT_EXPECT_EQ(test, 0, hmm_devmem_evict(devmem, TEST_PAGES,
+						  TEST_TIMEOUT_MS, &result));
+	KUNIT_EXPECT_EQ(test, 0, atomic_long_read(&devmem->lost));
+
+	gen_pool_free(devmem->pool, devmem->pgmap.range.start, PAGE_SIZE);
+	atomic_long_inc(&devmem->lost);
+	KUNIT_EXPECT_EQ(test, 0, hmm_devmem_remove(devmem, TEST_TIMEOUT_MS, NULL));
+	device->devmem = NULL;
+}
+
 /* NR pages in device memory that hold their number plus 1, page BAD is poisoned. */
 static unsigned long poison_test_in_use(struct kunit *test)
 {
@@ -263,6 +288,7 @@ static struct kunit_case poison_test_cases[] = {
 	KUNIT_CASE(poison_test_args),
 	KUNIT_CASE(poison_test_free_frames),
 	KUNIT_CASE(poison_test_used_frame),
+	KUNIT_CASE(poison_test_left_in_pool),
 	KUNIT_CASE(poison_test_touch),
 	KUNIT_CASE(poison_test_evict),
 	{}
