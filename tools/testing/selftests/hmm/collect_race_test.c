@@ -2,7 +2,8 @@
 /*
  * What migration collects while other threads and other CPUs are at the same memory:
  * the walk survives a page table that goes away, pages that a CPU has just made move
- * like all others, and a page table is flushed once.
+ * like all others, a page table is flushed once, and what was dropped meanwhile does
+ * not come back.
  *
  * HMM_RACE_MS: how long each race takes, 1000 without it
  */
@@ -28,6 +29,7 @@
 #define FRESH		5
 /* Each page on its own would take 512. */
 #define FLUSHES		32
+#define SLOW_MS		500	/* for a copy that others are to come before */
 
 FIXTURE(collect)
 {
@@ -277,6 +279,67 @@ TEST_F(collect, flushes)
 	if (!getenv("HMM_UNMODIFIED_KERNEL"))
 		EXPECT_GE(FLUSHES, flushes);
 	EXPECT_EQ(0, differences(self->data, HUGE, 1));
+}
+
+struct mover {
+	pthread_t thread;
+	struct _test_data_collect *test;
+	bool go;
+	bool done;
+	int err;
+};
+
+static void *move_some(void *arg)
+{
+	struct mover *mover = arg;
+	struct hmm_dmirror_migrate result;
+	struct _test_data_collect *self = mover->test;
+
+	while (!__atomic_load_n(&mover->go, __ATOMIC_ACQUIRE))
+		usleep(1000);
+	mover->err = migrate(&self->dev, self->data, FRESH * self->page,
+			     HMM_DMIRROR_TO_DEVICE, &result);
+	__atomic_store_n(&mover->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/*
+ * While pages are copied they are dropped, and what comes in their place is collected,
+ * too: each migration ends with its own pages.
+ */
+TEST_F(collect, dropped_and_collected_again)
+{
+	struct mover movers[2] = {};
+	size_t length = FRESH * self->page;
+	uint64_t sum;
+	int i;
+
+	ASSERT_EQ(0, madvise(self->data, HUGE, MADV_NOHUGEPAGE));
+	ASSERT_EQ(0, dmirror_inject(&self->dev, HMM_DMIRROR_INJECT_COPY_DELAY, 0,
+				    2, SLOW_MS));
+	/* A new thread needs memory, for which it would wait until the copy is done. */
+	for (i = 0; i < 2; i++) {
+		movers[i].test = self;
+		ASSERT_EQ(0, pthread_create(&movers[i].thread, NULL, move_some,
+					    &movers[i]));
+	}
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, madvise(self->data, length, MADV_DONTNEED));
+		fill(self->data, length, i + 1);
+		__atomic_store_n(&movers[i].go, true, __ATOMIC_RELEASE);
+		while (!__atomic_load_n(&movers[i].done, __ATOMIC_ACQUIRE) &&
+		       pages_present(self->data, length) == FRESH)
+			usleep(1000);
+	}
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, pthread_join(movers[i].thread, NULL));
+		EXPECT_EQ(0, movers[i].err);
+	}
+	EXPECT_EQ(0, dmirror_sum(&self->dev, self->data, length, &sum));
+	EXPECT_EQ(pattern_sum(length, 2), sum);
+	EXPECT_EQ(0, differences(self->data, length, 2));
+	ASSERT_EQ(0, munmap(self->data, LENGTH));
+	EXPECT_EQ(0, memory_used(&self->dev));
 }
 
 TEST_HARNESS_MAIN
