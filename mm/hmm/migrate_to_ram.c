@@ -35,10 +35,10 @@ struct hmm_ram {
 };
 
 /*
- * May this device page be copied?  Not one that was reserved only or was moved
- * away just before it was locked, and not one that somebody else holds: the core
- * would refuse that one later, but only if it is held then, too, and it may be
- * written until it is let go.
+ * May this device page, which the core has unmapped, be copied?  Not one that was
+ * reserved only or was moved away just before it was locked, and not one that somebody
+ * else holds: the core would refuse that one later, but only if it is held then, too,
+ * and it may be written until it is let go.
  */
 bool hmm_migrate_src_ok(struct folio *src, struct folio *fault_folio)
 {
@@ -47,8 +47,7 @@ bool hmm_migrate_src_ok(struct folio *src, struct folio *fault_folio)
 	return devmem &&
 	       test_bit(hmm_devmem_index(devmem, &src->page), devmem->resident) &&
 	       !hmm_poison_hits_in(devmem, &src->page, folio_nr_pages(src)) &&
-	       folio_ref_count(src) == folio_expected_ref_count(src) + 1 +
-				       (src == fault_folio);
+	       folio_ref_count(src) == 1 + (src == fault_folio);
 }
 
 /* The neighbours of a page that a CPU waits for take what RAM is at hand. */

@@ -11,59 +11,88 @@
 
 #include "hmm_dmirror.h"
 
-/* Of this device or, if it copies from or to a peer, of that one. */
-static void *dmirror_page_map(struct page *page)
+/**
+ * struct dmirror_copy_side - where the CPU finds the destinations, or the sources, of a
+ *	job, which lie in the private memory of one device, or in none
+ * @storage: what stands for that memory: the job's device's or a peer's; NULL: none
+ * @first_pfn: page frame number of its first page
+ */
+struct dmirror_copy_side {
+	void *storage;
+	unsigned long first_pfn;
+};
+
+static struct dmirror_copy_side dmirror_copy_side(struct page *page)
 {
+	struct dmirror_copy_side side = {};
 	struct dmirror_device *dev;
 	struct hmm_devmem *devmem;
 
-	if (!is_device_private_page(page))
-		return kmap_local_page(page);
+	if (!page || !is_device_private_page(page))
+		return side;
 	devmem = hmm_devmem_from_folio(page_folio(page));
 	dev = hmm_devmem_private(devmem);
-	return dev->storage + hmm_devmem_offset(devmem, page_to_pfn(page));
+	side.storage = dev->storage;
+	side.first_pfn = page_to_pfn(page) -
+			 PHYS_PFN(hmm_devmem_offset(devmem, page_to_pfn(page)));
+	return side;
 }
 
-static void dmirror_page_unmap(struct page *page, void *kaddr)
+static void *dmirror_page_map(const struct dmirror_copy_side *side,
+			      struct page *page)
 {
-	if (!is_device_private_page(page))
+	if (!side->storage)
+		return kmap_local_page(page);
+	return side->storage + PFN_PHYS(page_to_pfn(page) - side->first_pfn);
+}
+
+static void dmirror_page_unmap(const struct dmirror_copy_side *side, void *kaddr)
+{
+	if (!side->storage)
 		kunmap_local(kaddr);
 }
 
-static void dmirror_copy_page(struct dmirror_device *dev, struct page *dst_page,
+static void dmirror_copy_page(const struct dmirror_copy_side *to,
+			      struct page *dst_page,
+			      const struct dmirror_copy_side *from,
 			      struct page *src_page)
 {
-	void *dst = dmirror_page_map(dst_page);
+	void *dst = dmirror_page_map(to, dst_page);
 	void *src;
 
 	if (src_page) {
-		src = dmirror_page_map(src_page);
+		src = dmirror_page_map(from, src_page);
 		copy_page(dst, src);
-		dmirror_page_unmap(src_page, src);
-		atomic64_add(PAGE_SIZE, &dev->copy.bytes_copied);
+		dmirror_page_unmap(from, src);
 	} else {
 		clear_page(dst);
-		atomic64_add(PAGE_SIZE, &dev->copy.bytes_cleared);
 	}
-	dmirror_page_unmap(dst_page, dst);
+	dmirror_page_unmap(to, dst);
 }
 
-static void dmirror_copy_piece(struct dmirror_device *dev,
-			       const struct hmm_devmem_copy *copy)
+static void dmirror_copy_pages(struct dmirror_device *dev,
+			       const struct hmm_devmem_copy *copies, unsigned int nr)
 {
+	const struct dmirror_copy_side to = dmirror_copy_side(copies->dst);
+	const struct dmirror_copy_side from = dmirror_copy_side(copies->src);
+	const struct hmm_devmem_copy *copy;
 	unsigned int i;
 
-	for (i = 0; i < 1U << copy->order; i++) {
-		dmirror_copy_page(dev, copy->dst + i,
-				  copy->src ? copy->src + i : NULL);
-		cond_resched();
+	for (copy = copies; copy < copies + nr; copy++) {
+		for (i = 0; i < 1U << copy->order; i++) {
+			dmirror_copy_page(&to, copy->dst + i, &from,
+					  copy->src ? copy->src + i : NULL);
+			cond_resched();
+		}
+		atomic64_add(PAGE_SIZE << copy->order, copy->src ?
+			     &dev->copy.bytes_copied : &dev->copy.bytes_cleared);
 	}
 }
 
 static void dmirror_copy_job(struct dmirror_device *dev,
 			     struct hmm_devmem_batch *batch)
 {
-	unsigned int i, nr = batch->nr;
+	unsigned int nr = batch->nr;
 	int status = 0;
 	u32 delay_ms;
 
@@ -74,8 +103,7 @@ static void dmirror_copy_job(struct dmirror_device *dev,
 		nr /= 2;
 		status = -EIO;
 	}
-	for (i = 0; i < nr; i++)
-		dmirror_copy_piece(dev, &batch->pages[i]);
+	dmirror_copy_pages(dev, batch->pages, nr);
 	hmm_devmem_batch_done(batch, status);
 	hmm_devmem_job_end();
 }
