@@ -447,6 +447,14 @@ static void hmm_evict_init(struct hmm_eviction *e, struct hmm_devmem *devmem,
 	}
 }
 
+/* Is a page in use?  What is lost is counted exactly before the answer is no. */
+static bool hmm_evict_any_left(struct hmm_devmem *devmem)
+{
+	if (hmm_devmem_nr_left(devmem) <= 0)
+		hmm_poison_settle(devmem);
+	return hmm_devmem_nr_left(devmem) > 0;
+}
+
 /**
  * hmm_evict() - evict pages, those that were used longest ago first
  * @devmem: device memory
@@ -468,9 +476,8 @@ int hmm_evict(struct hmm_devmem *devmem, const struct hmm_evict_control *control
 	struct hmm_eviction e;
 	int err = 0;
 
-	hmm_poison_settle(devmem);
 	hmm_evict_init(&e, devmem, control, result);
-	while (nr_pages && hmm_devmem_nr_left(devmem) > 0) {
+	while (nr_pages && hmm_evict_any_left(devmem)) {
 		struct hmm_devmem_block *block = hmm_lru_take(devmem, &e.cursor);
 
 		if (block) {
@@ -501,7 +508,7 @@ int hmm_evict(struct hmm_devmem *devmem, const struct hmm_evict_control *control
 			break;
 		cond_resched();
 	}
-	if (hmm_devmem_nr_left(devmem) <= 0)
+	if (!hmm_evict_any_left(devmem))
 		err = 0;
 	return hmm_evict_finish(&e, err, 0, hmm_devmem_nr_pages(devmem));
 }

@@ -105,7 +105,7 @@ void hmm_poison_settle(struct hmm_devmem *devmem)
 {
 	unsigned long i;
 
-	if (!hmm_poison_any(devmem))
+	if (atomic_long_read(&devmem->lost) <= 0)
 		return;
 	for_each_set_bit(i, devmem->poisoned, hmm_devmem_nr_pages(devmem))
 		hmm_poison_take(devmem, i);
