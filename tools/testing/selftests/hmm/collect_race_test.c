@@ -304,19 +304,19 @@ static void *move_some(void *arg)
 }
 
 /*
- * While pages are copied they are dropped, and what comes in their place is collected,
- * too: each migration ends with its own pages.
+ * Move the same range twice at a time, with copies that take @slow_ms, and other pages
+ * there the second time.  True if both have collected before the first was done.
  */
-TEST_F(collect, dropped_and_collected_again)
+static bool move_twice(struct __test_metadata *_metadata,
+		       struct _test_data_collect *self, unsigned int slow_ms)
 {
 	struct mover movers[2] = {};
 	size_t length = FRESH * self->page;
-	uint64_t sum;
+	bool both = false;
 	int i;
 
-	ASSERT_EQ(0, madvise(self->data, HUGE, MADV_NOHUGEPAGE));
-	ASSERT_EQ(0, dmirror_inject(&self->dev, HMM_DMIRROR_INJECT_COPY_DELAY, 0,
-				    2, SLOW_MS));
+	EXPECT_EQ(0, dmirror_inject(&self->dev, HMM_DMIRROR_INJECT_COPY_DELAY, 0,
+				    2, slow_ms));
 	/* A new thread needs memory, for which it would wait until the copy is done. */
 	for (i = 0; i < 2; i++) {
 		movers[i].test = self;
@@ -324,17 +324,35 @@ TEST_F(collect, dropped_and_collected_again)
 					    &movers[i]));
 	}
 	for (i = 0; i < 2; i++) {
-		ASSERT_EQ(0, madvise(self->data, length, MADV_DONTNEED));
+		EXPECT_EQ(0, madvise(self->data, length, MADV_DONTNEED));
 		fill(self->data, length, i + 1);
 		__atomic_store_n(&movers[i].go, true, __ATOMIC_RELEASE);
 		while (!__atomic_load_n(&movers[i].done, __ATOMIC_ACQUIRE) &&
 		       pages_present(self->data, length) == FRESH)
 			usleep(1000);
+		both = !__atomic_load_n(&movers[0].done, __ATOMIC_ACQUIRE);
 	}
 	for (i = 0; i < 2; i++) {
 		ASSERT_EQ(0, pthread_join(movers[i].thread, NULL));
 		EXPECT_EQ(0, movers[i].err);
 	}
+	return both;
+}
+
+/*
+ * While pages are copied they are dropped, and what comes in their place is collected,
+ * too: each migration ends with its own pages.
+ */
+TEST_F(collect, dropped_and_collected_again)
+{
+	unsigned int slow_ms = SLOW_MS;
+	size_t length = FRESH * self->page;
+	uint64_t sum;
+
+	ASSERT_EQ(0, madvise(self->data, HUGE, MADV_NOHUGEPAGE));
+	while (!move_twice(_metadata, self, slow_ms) && slow_ms < 16 * SLOW_MS)
+		slow_ms *= 2;
+	EXPECT_GT(16 * SLOW_MS, slow_ms);
 	EXPECT_EQ(0, dmirror_sum(&self->dev, self->data, length, &sum));
 	EXPECT_EQ(pattern_sum(length, 2), sum);
 	EXPECT_EQ(0, differences(self->data, length, 2));
