@@ -6,6 +6,7 @@
 #include <linux/memremap.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include <trace/events/hmm.h>
@@ -23,10 +24,11 @@ static struct hmm_migration *hmm_fault_alloc(unsigned long nr, gfp_t gfp)
 
 /*
  * Bring [start, end) around the faulting page back to RAM; with @m->huge all of a
- * huge folio.
+ * huge folio.  Returns 0, -EIO if the faulting page could not be copied, or -EAGAIN if
+ * the driver had no memory to do it.
  */
-static vm_fault_t hmm_fault_step(struct hmm_migration *m, struct vm_fault *vmf,
-				 unsigned long start, unsigned long end)
+static int hmm_fault_step(struct hmm_migration *m, struct vm_fault *vmf,
+			  unsigned long start, unsigned long end)
 {
 	unsigned long i = (vmf->address - start) >> PAGE_SHIFT;
 	struct migrate_vma args = {
@@ -40,16 +42,15 @@ static vm_fault_t hmm_fault_step(struct hmm_migration *m, struct vm_fault *vmf,
 	const struct hmm_devmem *devmem =
 		folio_to_devmem(page_folio(vmf->page));
 	unsigned long moved;
-	vm_fault_t ret = 0;
+	int err, ret = 0;
 	bool copied;
 	u64 began;
-	int err;
 
 	m->cause = HMM_MIGRATE_CPU_FAULT;
 	if (m->huge)
 		args.flags |= MIGRATE_VMA_SELECT_COMPOUND;
 	if (hmm_migrate_collect(m, &args, devmem))
-		return VM_FAULT_SIGBUS;
+		return -EIO;
 	if (hmm_migration_huge(m))
 		i = 0;
 
@@ -58,7 +59,7 @@ static vm_fault_t hmm_fault_step(struct hmm_migration *m, struct vm_fault *vmf,
 	copied = i < args.npages && m->dst[i];
 	err = hmm_migrate_fill_ram(m, args.npages);
 	if (copied && !m->dst[i])
-		ret = err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
+		ret = err == -ENOMEM ? -EAGAIN : -EIO;
 
 	began = hmm_trace_begin(hmm_migrate_commit);
 	migrate_vma_pages(&args);
@@ -68,13 +69,16 @@ static vm_fault_t hmm_fault_step(struct hmm_migration *m, struct vm_fault *vmf,
 	return ret;
 }
 
-/* Neighbours are left out if there is no memory for the work. */
-static vm_fault_t hmm_fault_range(struct vm_fault *vmf, unsigned long start,
-				  unsigned long end)
+/*
+ * Neighbours are left out if there is no memory for the work.  Returns as
+ * hmm_fault_step(), or -ENOMEM if there is no RAM for the page.
+ */
+static int hmm_fault_range(struct vm_fault *vmf, unsigned long start,
+			   unsigned long end)
 {
 	unsigned long addr = vmf->address & PAGE_MASK;
 	struct hmm_migration *m = NULL;
-	vm_fault_t ret = VM_FAULT_OOM;
+	int ret = -ENOMEM;
 
 	if (end - start > PAGE_SIZE)
 		m = hmm_fault_alloc((end - start) >> PAGE_SHIFT,
@@ -84,7 +88,7 @@ static vm_fault_t hmm_fault_range(struct vm_fault *vmf, unsigned long start,
 		end = addr + PAGE_SIZE;
 		m = hmm_fault_alloc(1, GFP_KERNEL);
 		if (!m)
-			return VM_FAULT_OOM;
+			return ret;
 	}
 	/* What may take long is had before others wait for the neighbours. */
 	m->ram = vma_alloc_folio(GFP_HIGHUSER_MOVABLE, 0, vmf->vma, addr);
@@ -98,11 +102,10 @@ static vm_fault_t hmm_fault_range(struct vm_fault *vmf, unsigned long start,
  * A huge folio comes back as one.  If there is no huge page for it or it cannot be
  * copied as one it is split; the CPU faults again, on what it needs of it.
  */
-static vm_fault_t hmm_fault_huge(struct vm_fault *vmf)
+static void hmm_fault_huge(struct vm_fault *vmf)
 {
 	unsigned long start = vmf->address & PMD_MASK;
 	struct hmm_migration *m;
-	vm_fault_t ret = 0;
 	bool split = true;
 
 	m = hmm_fault_alloc(HMM_PMD_PAGES,
@@ -112,18 +115,32 @@ static vm_fault_t hmm_fault_huge(struct vm_fault *vmf)
 				  HMM_PMD_PAGES))
 		m->huge = vma_alloc_folio(HMM_GFP_HUGE, HMM_PMD_ORDER,
 					  vmf->vma, start);
-	if (m && m->huge) {
-		ret = hmm_fault_step(m, vmf, start, start + PMD_SIZE);
-		split = ret != 0;
-	}
-	if (split) {
-		ret = 0;
-		if (folio_test_large(page_folio(vmf->page)))
-			hmm_devmem_split(vmf->page);
-	}
+	if (m && m->huge)
+		split = hmm_fault_step(m, vmf, start, start + PMD_SIZE);
+	if (split && folio_test_large(page_folio(vmf->page)))
+		hmm_devmem_split(vmf->page);
 	if (m)
 		hmm_migration_free(m);
-	return ret;
+}
+
+/*
+ * What the fault becomes.  A driver that has no memory for a single page will have
+ * some: a CPU access of the kernel would fail for VM_FAULT_OOM, so fault again, but
+ * not at once.
+ */
+static vm_fault_t hmm_fault_result(int err)
+{
+	switch (err) {
+	case 0:
+		return 0;
+	case -EAGAIN:
+		schedule_timeout_killable(1);
+		return fatal_signal_pending(current) ? VM_FAULT_SIGBUS : 0;
+	case -ENOMEM:
+		return VM_FAULT_OOM;
+	default:
+		return VM_FAULT_SIGBUS;
+	}
 }
 
 static vm_fault_t hmm_fault_serve(struct vm_fault *vmf)
@@ -134,7 +151,7 @@ static vm_fault_t hmm_fault_serve(struct vm_fault *vmf)
 	bool huge = folio_test_large(folio) && !vmf->pte;
 	unsigned long addr = vmf->address & PAGE_MASK;
 	unsigned long start, end;
-	vm_fault_t ret;
+	int err;
 
 	hmm_life_check_resident(devmem, folio, 1);
 	atomic64_inc(&devmem->cpu_faults);
@@ -142,17 +159,19 @@ static vm_fault_t hmm_fault_serve(struct vm_fault *vmf)
 		return VM_FAULT_HWPOISON;
 
 	hmm_history_cpu_fault(devmem, vmf->vma, addr, huge, &start, &end);
-	if (huge)
-		return hmm_fault_huge(vmf);
+	if (huge) {
+		hmm_fault_huge(vmf);
+		return 0;
+	}
 	/* The lock stays with the page.  Who holds it lets go: again. */
 	if (folio_test_large(folio) && hmm_devmem_split(vmf->page))
 		return 0;
 
-	ret = hmm_fault_range(vmf, start, end);
-	/* A neighbour may be the one that cannot be copied. */
-	if (ret == VM_FAULT_SIGBUS)
-		ret = hmm_fault_range(vmf, addr, addr + PAGE_SIZE);
-	return ret;
+	err = hmm_fault_range(vmf, start, end);
+	/* A neighbour may be the one that cannot be copied, or one too many. */
+	if (err == -EIO || err == -EAGAIN)
+		err = hmm_fault_range(vmf, addr, addr + PAGE_SIZE);
+	return hmm_fault_result(err);
 }
 
 /*

@@ -144,7 +144,10 @@ static bool hmm_evict_reserve_huge(struct hmm_eviction *e, unsigned long index,
 	return huge;
 }
 
-/* One step: the page frames in @m->src, whoever maps them. */
+/*
+ * One step: the page frames in @m->src, whoever maps them.  Returns 0, -EIO if some
+ * could not be copied, or -ENOMEM or -ENOSPC if there is no room for them.
+ */
 static int hmm_evict_step(struct hmm_eviction *e, unsigned long nr)
 {
 	unsigned long chosen = 0, no_dst = 0, nr_dst, moved, i;
@@ -194,7 +197,7 @@ static int hmm_evict_step(struct hmm_eviction *e, unsigned long nr)
 		folio_put(m->huge);
 		m->huge = NULL;
 	}
-	return copy_err ? copy_err : err;
+	return copy_err ? -EIO : err;
 }
 
 /* Is it time to give up?  0, -ETIME or -EINTR. */
@@ -219,8 +222,7 @@ static int hmm_evict_pages(struct hmm_eviction *e, unsigned long nr, bool huge)
 	for (i = 0; i < nr; i++)
 		m->src[i] = page_to_pfn(m->reserved[i]);
 	err = hmm_evict_step(e, nr);
-	if ((err != -EIO && !(huge && err == -ENOMEM)) || nr == 1 ||
-	    hmm_evict_expired(e))
+	if (err != -EIO || nr == 1 || hmm_evict_expired(e))
 		return err;
 
 	/*

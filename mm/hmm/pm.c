@@ -111,11 +111,12 @@ static int hmm_pm_evict(struct hmm_devmem *devmem)
 			give_up = jiffies + stall;
 	} while (err == -ETIME && time_before(jiffies, give_up));
 
-	if (err == -ETIME)
-		return result.failed > hmm_poison_in_use(devmem, 0,
-							 hmm_devmem_nr_pages(devmem)) ?
-		       -EIO : -EBUSY;
-	return err;
+	if (err != -ETIME)
+		return err;
+	if (result.failed > hmm_poison_in_use(devmem, 0,
+					      hmm_devmem_nr_pages(devmem)))
+		return -EIO;
+	return result.no_ram ? -ENOMEM : -EBUSY;
 }
 
 static void hmm_pm_set_transition(unsigned long event, bool on)

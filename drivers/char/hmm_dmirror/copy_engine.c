@@ -94,13 +94,13 @@ static void dmirror_copy_job(struct dmirror_device *dev,
 {
 	unsigned int nr = batch->nr;
 	int status = 0;
-	u32 delay_ms;
+	u32 delay_ms, most;
 
 	hmm_devmem_job_begin();
 	if (dmirror_inject(dev, HMM_DMIRROR_INJECT_COPY_DELAY, &delay_ms))
 		schedule_timeout_idle(msecs_to_jiffies(delay_ms));
-	if (dmirror_inject(dev, HMM_DMIRROR_INJECT_COPY_ERROR, NULL)) {
-		nr /= 2;
+	if (dmirror_inject(dev, HMM_DMIRROR_INJECT_COPY_ERROR, &most)) {
+		nr = most ? min(nr, most) : nr / 2;
 		status = -EIO;
 	}
 	dmirror_copy_pages(dev, batch->pages, nr);
@@ -137,6 +137,19 @@ static int dmirror_copy_main(void *data)
 	return 0;
 }
 
+/* Is this job too much for the memory that an injection leaves the engine? */
+static bool dmirror_copy_no_memory(struct dmirror_device *dev,
+				   const struct hmm_devmem_batch *batch)
+{
+	unsigned long nr_pages = 0;
+	unsigned int i;
+
+	for (i = 0; i < batch->nr; i++)
+		nr_pages += 1UL << batch->pages[i].order;
+	return nr_pages > READ_ONCE(dev->inject[HMM_DMIRROR_INJECT_COPY_NO_MEMORY].value) &&
+	       dmirror_inject(dev, HMM_DMIRROR_INJECT_COPY_NO_MEMORY, NULL);
+}
+
 /* Clears are batches without sources, so one queue serves both operations. */
 static int dmirror_copy_submit(struct hmm_devmem *devmem,
 			       struct hmm_devmem_batch *batch)
@@ -146,6 +159,8 @@ static int dmirror_copy_submit(struct hmm_devmem *devmem,
 	if (READ_ONCE(dev->gone) ||
 	    dmirror_inject(dev, HMM_DMIRROR_INJECT_COPY_REFUSE, NULL))
 		return -EIO;
+	if (dmirror_copy_no_memory(dev, batch))
+		return -ENOMEM;
 	spin_lock(&dev->copy.lock);
 	list_add_tail(&batch->link, &dev->copy.jobs);
 	spin_unlock(&dev->copy.lock);

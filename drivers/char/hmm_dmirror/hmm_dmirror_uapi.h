@@ -533,8 +533,9 @@ struct hmm_dmirror_perf {
 
 /**
  * enum hmm_dmirror_injection - faults to inject into the device
- * @HMM_DMIRROR_INJECT_COPY_ERROR: the copy engine copies half of the job's
- *	pages and then reports failure
+ * @HMM_DMIRROR_INJECT_COPY_ERROR: the copy engine copies @value of the job's pages,
+ *	at most 512, or half of them if that is 0, and then reports failure; a page of
+ *	2 MiB counts as one
  * @HMM_DMIRROR_INJECT_COPY_REFUSE: the copy engine does not accept the job
  * @HMM_DMIRROR_INJECT_COPY_DELAY: the job takes @value milliseconds longer, at
  *	most 10000
@@ -546,6 +547,8 @@ struct hmm_dmirror_perf {
  * @HMM_DMIRROR_INJECT_GONE: the device has vanished when it is removed: it copies
  *	nothing, and what lies in its memory is lost at once
  * @HMM_DMIRROR_INJECT_NO_PEER: the device does not reach the memory of another one
+ * @HMM_DMIRROR_INJECT_COPY_NO_MEMORY: the copy engine has no memory for a job of more
+ *	than @value pages of 4 KiB, at most 512; smaller jobs do not count
  */
 enum hmm_dmirror_injection {
 	HMM_DMIRROR_INJECT_COPY_ERROR = 0,
@@ -557,6 +560,7 @@ enum hmm_dmirror_injection {
 	HMM_DMIRROR_INJECT_EVICT_KEEP = 6,
 	HMM_DMIRROR_INJECT_GONE = 7,
 	HMM_DMIRROR_INJECT_NO_PEER = 8,
+	HMM_DMIRROR_INJECT_COPY_NO_MEMORY = 9,
 };
 
 /**

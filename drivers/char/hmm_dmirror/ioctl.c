@@ -619,9 +619,11 @@ static long dmirror_ioctl_inject(struct dmirror_ctx *ctx, void __user *arg)
 			return -EINVAL;
 		break;
 	case HMM_DMIRROR_INJECT_COPY_DELAY:
-		max_value = DMIRROR_DELAY_MAX_MS;
-		fallthrough;
 	case HMM_DMIRROR_INJECT_COPY_ERROR:
+	case HMM_DMIRROR_INJECT_COPY_NO_MEMORY:
+		max_value = args.what == HMM_DMIRROR_INJECT_COPY_DELAY ?
+			    DMIRROR_DELAY_MAX_MS : PMD_SIZE / PAGE_SIZE;
+		fallthrough;
 	case HMM_DMIRROR_INJECT_COPY_REFUSE:
 	case HMM_DMIRROR_INJECT_EVICT_KEEP:
 	case HMM_DMIRROR_INJECT_GONE:

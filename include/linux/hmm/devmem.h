@@ -89,8 +89,9 @@ struct hmm_migrate_history {
  * Return: 0 if the batch was started, or a negative errno if nothing was, in
  * which case hmm_devmem_batch_done() must not be called.  -ENOMEM, here and as
  * the status of a batch, stands for want of memory: a huge page on its way from or to
- * RAM is then tried again in small pages, once.  The toolbox takes every other errno
- * for a device that fails.
+ * RAM is then tried again in small pages, once; what a CPU waits for or an eviction
+ * wants, page by page and again later.  The toolbox takes every other errno for a
+ * device that fails.
  */
 struct hmm_devmem_ops {
 	/** @copy: copy each src to its dst. */

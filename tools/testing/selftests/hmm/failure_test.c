@@ -110,6 +110,35 @@ TEST_F(failure, to_device)
 	EXPECT_INTACT();
 }
 
+/* Whatever the device had copied when it failed, nothing of it is used. */
+TEST_F(failure, at_any_page)
+{
+	const unsigned int pages[] = { 1, 2, PAGES / 4 + 1, PAGES / 2 - 1, PAGES / 2 };
+	size_t half = self->length / 2;
+	unsigned int i;
+
+	if (variant->what != HMM_DMIRROR_INJECT_COPY_ERROR)
+		return;
+	for (i = 0; i < ARRAY_SIZE(pages); i++) {
+		ASSERT_EQ(0, dmirror_inject(&self->dev, variant->what, 0, 1,
+					    pages[i]));
+		EXPECT_EQ(-EIO, TO_DEVICE(self->data, half));
+		EXPECT_COUNTS(0, 0, PAGES / 2);
+		EXPECT_USED(0);
+		EXPECT_INTACT();
+		ASSERT_EQ(0, TO_DEVICE(self->data, half));
+		EXPECT_COUNTS(PAGES / 2, 0, 0);
+		ASSERT_EQ(0, dmirror_inject(&self->dev, variant->what, 0, 1,
+					    pages[i]));
+		EXPECT_EQ(-EIO, TO_RAM(self->data, half));
+		EXPECT_COUNTS(0, 0, PAGES / 2);
+		EXPECT_USED(PAGES / 2);
+		ASSERT_EQ(0, TO_RAM(self->data, half));
+		EXPECT_COUNTS(PAGES / 2, 0, 0);
+		EXPECT_INTACT();
+	}
+}
+
 /* Two page tables are two jobs: each may be the one that fails. */
 TEST_F(failure, to_device_in_part)
 {
@@ -283,6 +312,155 @@ TEST_F(failure, slow)
 		ASSERT_EQ(0, pthread_join(touchers[i].thread, NULL));
 		EXPECT_EQ(0, touchers[i].wrong);
 	}
+	EXPECT_USED(0);
+	EXPECT_INTACT();
+}
+
+/* The device runs out of memory for its own work. */
+FIXTURE(no_memory)
+{
+	struct dmirror dev;
+	struct hmm_dmirror_migrate result;
+	size_t page;
+	size_t length;
+	char *data;	/* PAGES pages in device memory with pattern 1 */
+};
+
+FIXTURE_VARIANT(no_memory)
+{
+	enum hmm_dmirror_memory memory;
+};
+
+FIXTURE_VARIANT_ADD(no_memory, private)
+{
+	.memory = PRIVATE,
+};
+
+FIXTURE_VARIANT_ADD(no_memory, cdm)
+{
+	.memory = CDM,
+};
+
+FIXTURE_SETUP(no_memory)
+{
+	OPEN_OR_SKIP(return, &self->dev, variant->memory, 0);
+	self->page = page_size();
+	self->length = PAGES * self->page;
+	self->data = map_pages(PAGES);
+	ASSERT_NE(NULL, self->data);
+	fill(self->data, self->length, 1);
+	ASSERT_EQ(0, TO_DEVICE(self->data, self->length));
+	EXPECT_COUNTS(PAGES, 0, 0);
+}
+
+FIXTURE_TEARDOWN(no_memory)
+{
+	dmirror_close(&self->dev);
+}
+
+/* Of the next jobs of more than @pages pages, @count are not done. */
+#define LEAVE_MEMORY(pages, count) \
+	dmirror_inject(&self->dev, HMM_DMIRROR_INJECT_COPY_NO_MEMORY, 0, count, \
+		       pages)
+
+/* What the CPU needs comes in single pages, sooner or later. */
+TEST_F(no_memory, cpu_fault)
+{
+	ASSERT_EQ(0, LEAVE_MEMORY(1, ~0U));
+	EXPECT_EQ(0, differences(self->data, self->length, 1));
+	ASSERT_EQ(0, LEAVE_MEMORY(0, 0));
+	ASSERT_EQ(0, TO_DEVICE(self->data, self->length));
+	ASSERT_EQ(0, LEAVE_MEMORY(0, 5));
+	EXPECT_EQ(0, differences(self->data, self->length, 1));
+	ASSERT_EQ(0, LEAVE_MEMORY(0, 0));
+	EXPECT_USED(variant->memory == PRIVATE ? 0 : PAGES);
+	EXPECT_INTACT();
+}
+
+/* Also what the kernel needs for a system call, which has no way to say "again". */
+TEST_F(no_memory, system_call)
+{
+	char *copy = map_pages(PAGES);
+	int pipes[2], pages;
+
+	ASSERT_NE(NULL, copy);
+	ASSERT_EQ(0, pipe(pipes));
+	for (pages = 0; pages < 2; pages++) {
+		size_t part = self->length / 4;
+		char *data = self->data + pages * 2 * part;
+
+		ASSERT_EQ(0, LEAVE_MEMORY(pages, 5));
+		EXPECT_EQ(part, write(pipes[1], data, part));
+		EXPECT_EQ(part, read(pipes[0], copy, part));
+		EXPECT_EQ(0, memcmp(copy, data, part));
+		ASSERT_EQ(0, LEAVE_MEMORY(pages, 5));
+		EXPECT_EQ(part, write(pipes[1], copy, part));
+		EXPECT_EQ(part, read(pipes[0], data + part, part));
+		EXPECT_EQ(0, memcmp(copy, data + part, part));
+		ASSERT_EQ(0, LEAVE_MEMORY(0, 0));
+	}
+}
+
+/* Whoever waits for such a page can be killed. */
+TEST_F(no_memory, killed)
+{
+	pid_t child;
+
+	if (variant->memory != PRIVATE)
+		return;
+	ASSERT_EQ(0, LEAVE_MEMORY(0, ~0U));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child)
+		_exit(*(volatile char *)self->data);
+	usleep(100000);
+	EXPECT_EQ(0, waitpid(child, NULL, WNOHANG));
+	EXPECT_EQ(0, kill(child, SIGKILL));
+	EXPECT_EQ(256 + SIGKILL, child_status(child));
+	ASSERT_EQ(0, LEAVE_MEMORY(0, 0));
+	EXPECT_USED(PAGES);
+	EXPECT_INTACT();
+}
+
+/* An eviction tries smaller jobs, and again, until its time is over. */
+TEST_F(no_memory, eviction)
+{
+	struct hmm_dmirror_evict evict = {
+		.nr_pages = ~0ULL,
+		.timeout_ms = 100,
+	};
+	uint64_t evicted;
+
+	ASSERT_EQ(0, LEAVE_MEMORY(0, ~0U));
+	EXPECT_EQ(-ETIME, dmirror_evict_as(&self->dev, &evict));
+	EXPECT_EQ(0, evict.evicted);
+	EXPECT_LT(0, evict.no_ram);
+	EXPECT_USED(PAGES);
+	ASSERT_EQ(0, LEAVE_MEMORY(1, ~0U));
+	ASSERT_EQ(0, dmirror_evict(&self->dev, PAGES / 2, &evicted));
+	EXPECT_EQ(PAGES / 2, evicted);
+	ASSERT_EQ(0, LEAVE_MEMORY(0, 5));
+	ASSERT_EQ(0, dmirror_evict(&self->dev, ~0ULL, &evicted));
+	EXPECT_EQ(PAGES / 2, evicted);
+	ASSERT_EQ(0, LEAVE_MEMORY(0, 0));
+	EXPECT_USED(0);
+	EXPECT_INTACT();
+}
+
+/* Who asked for a migration is told, and what was there stays. */
+TEST_F(no_memory, migrate)
+{
+	ASSERT_EQ(0, LEAVE_MEMORY(PAGES - 1, 1));
+	EXPECT_EQ(-ENOMEM, TO_RAM(self->data, self->length));
+	EXPECT_COUNTS(0, 0, PAGES);
+	EXPECT_EQ(PAGES, self->result.no_room);
+	EXPECT_USED(PAGES);
+	ASSERT_EQ(0, TO_RAM(self->data, self->length));
+	EXPECT_COUNTS(PAGES, 0, 0);
+	ASSERT_EQ(0, LEAVE_MEMORY(PAGES - 1, 1));
+	EXPECT_EQ(-ENOMEM, TO_DEVICE(self->data, self->length));
+	EXPECT_COUNTS(0, 0, PAGES);
+	EXPECT_EQ(PAGES, self->result.no_room);
 	EXPECT_USED(0);
 	EXPECT_INTACT();
 }

@@ -402,6 +402,9 @@ TEST_F(ioctl, inject_members)
 		.what = HMM_DMIRROR_INJECT_COPY_DELAY,
 		.count = 1,
 		.value = 1,
+	}, copy = {
+		.what = HMM_DMIRROR_INJECT_COPY_ERROR,
+		.count = 1,
 	}, flush = {
 		.what = HMM_DMIRROR_INJECT_FLUSH_DELAY,
 		.count = 1,
@@ -411,11 +414,14 @@ TEST_F(ioctl, inject_members)
 	unsigned int what;
 
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, good,
-	    what = HMM_DMIRROR_INJECT_NO_PEER + 1);
+	    what = HMM_DMIRROR_INJECT_COPY_NO_MEMORY + 1);
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, good, what = ~0U);
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, good, value = 1);
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, delay, value = 10001);
 	BAD(-EINVAL, HMM_DMIRROR_INJECT, flush, value = 10001);
+	BAD(-EINVAL, HMM_DMIRROR_INJECT, copy, value = 513);
+	copy.what = HMM_DMIRROR_INJECT_COPY_NO_MEMORY;
+	BAD(-EINVAL, HMM_DMIRROR_INJECT, copy, value = 513);
 
 	for (what = HMM_DMIRROR_INJECT_COPY_ERROR;
 	     what <= HMM_DMIRROR_INJECT_COPY_DELAY; what++) {
