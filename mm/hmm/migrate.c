@@ -302,7 +302,7 @@ static int hmm_migrate_begin(struct hmm_migrate_walk *walk, struct hmm_migration
 			.pgmap_owner = walk->owner,
 		};
 		if (walk->swap_in)
-			err = hmm_migrate_swap_in(&m->args);
+			err = hmm_migrate_swap_in(&m->args, alone);
 		if (!err)
 			err = walk->devmem ?
 			      hmm_migrate_begin_to_device(walk->devmem, m,
@@ -344,7 +344,7 @@ static bool hmm_migrate_goes_on(const struct hmm_migrate_walk *walk,
 				const struct hmm_migration *last)
 {
 	return last->async && walk->m[1] && walk->addr < walk->end &&
-	       !walk->unasked && !walk->swap_in &&
+	       !walk->unasked &&
 	       !mmap_lock_is_contended(walk->mm) &&
 	       !fatal_signal_pending(current);
 }

@@ -278,7 +278,7 @@ void hmm_migrate_count_device(struct hmm_devmem *devmem, struct hmm_migration *m
 			      unsigned long nr);
 void hmm_migrate_count_ram(struct hmm_migration *m, bool no_ram);
 void hmm_migrate_count_failed(struct hmm_migration *m, unsigned long nr, int err);
-int hmm_migrate_swap_in(const struct migrate_vma *args);
+int hmm_migrate_swap_in(struct migrate_vma *args, bool alone);
 
 /* migrate_to_device.c */
 unsigned long hmm_migrate_drop_poisoned(struct hmm_devmem *devmem,

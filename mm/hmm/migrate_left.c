@@ -276,9 +276,11 @@ void hmm_migrate_count_failed(struct hmm_migration *m, unsigned long nr, int err
 
 /*
  * Bring in what is swapped out of a step, as the process would by touching it: the
- * core leaves it otherwise.  Returns 0, -ENOMEM or -EINTR.
+ * core leaves it otherwise.  Each page may have to be read: if somebody waits for
+ * mmap_lock meanwhile the step ends there.  @alone: no other step, with its folio locks,
+ * is under way.  Returns 0, -EBUSY if that has to end first, -ENOMEM or -EINTR.
  */
-int hmm_migrate_swap_in(const struct migrate_vma *args)
+int hmm_migrate_swap_in(struct migrate_vma *args, bool alone)
 {
 	unsigned long addr, flags, pfn, nr;
 	softleaf_t entry;
@@ -292,11 +294,15 @@ int hmm_migrate_swap_in(const struct migrate_vma *args)
 		local_irq_restore(flags);
 		if (!swapped)
 			continue;
+		if (!alone)
+			return -EBUSY;
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		if (handle_mm_fault(args->vma, addr, FAULT_FLAG_REMOTE, NULL) &
 		    VM_FAULT_OOM)
 			return -ENOMEM;
+		if (mmap_lock_is_contended(args->vma->vm_mm))
+			args->end = addr + PAGE_SIZE;
 		cond_resched();
 	}
 	return 0;

@@ -12,11 +12,10 @@
 #define TABLES		6
 #define PAGES		16
 #define NR		(TABLES * PAGES)
-#define LATE_MS		100
 
 /*
  * The device does a job only when it gets the next one, or if none comes, after
- * LATE_MS.
+ * &late.ms.
  */
 static struct {
 	struct hmm_devmem *devmem;
@@ -26,6 +25,7 @@ static struct {
 	unsigned int overlaps;	/* of them came while another was held */
 	unsigned int done;
 	unsigned int fails;	/* the one that fails; 0: none */
+	unsigned int ms;
 } late;
 
 static void late_finish(struct hmm_devmem_batch *batch)
@@ -58,7 +58,7 @@ static int late_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
 		late_finish(before);
 	}
 	mod_delayed_work(system_percpu_wq, &late.work,
-			 msecs_to_jiffies(LATE_MS));
+			 msecs_to_jiffies(late.ms));
 	return 0;
 }
 
@@ -75,6 +75,7 @@ static int pipeline_test_init(struct kunit *test)
 	test->priv = device;
 	desc.ops = &late_ops;
 	memset(&late, 0, sizeof(late));
+	late.ms = 100;
 	INIT_DELAYED_WORK(&late.work, late_work);
 	test_device_add_memory_as(test, device, &desc, TEST_DEVICE_SIZE);
 	return 0;
@@ -137,8 +138,9 @@ static int pipeline_test_out(struct kunit *test, unsigned long base,
  * Each job comes before the one before it is done.  Not so the second one as long as
  * nobody has seen that the driver is asynchronous, and on the way back.
  */
-static void pipeline_test_overlap(struct kunit *test)
+static void pipeline_test_overlaps(struct kunit *test, unsigned long nr_swapped)
 {
+	struct percpu_counter *swapped = &current->mm->rss_stat[MM_SWAPENTS];
 	struct test_device *device = test->priv;
 	struct hmm_migrate_result result;
 	struct hmm_devmem_stats stats;
@@ -149,6 +151,9 @@ static void pipeline_test_overlap(struct kunit *test)
 			set_cpus_allowed_ptr(current,
 					     cpumask_of(raw_smp_processor_id())));
 	base = pipeline_test_map(test, 100);
+	/* However long it takes to collect for the next one. */
+	late.ms = 1000;
+	percpu_counter_add(swapped, nr_swapped);
 
 	KUNIT_EXPECT_EQ(test, 0, pipeline_test_in(test, base, &result));
 	KUNIT_EXPECT_EQ(test, NR, result.moved);
@@ -157,7 +162,7 @@ static void pipeline_test_overlap(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, TABLES - 2, late.overlaps);
 
 	hmm_devmem_get_stats(device->devmem, &stats);
-	KUNIT_EXPECT_LE(test, LATE_MS * NSEC_PER_MSEC, stats.busy_ns);
+	KUNIT_EXPECT_LE(test, late.ms * NSEC_PER_MSEC, stats.busy_ns);
 	KUNIT_EXPECT_LT(test, 0, stats.idle_ns);
 
 	KUNIT_EXPECT_EQ(test, 0, pipeline_test_out(test, base, &result));
@@ -169,7 +174,19 @@ static void pipeline_test_overlap(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, pipeline_test_in(test, base, &result));
 	KUNIT_EXPECT_EQ(test, NR, result.moved);
 	KUNIT_EXPECT_EQ(test, 2 * (TABLES - 2) + TABLES - 1, late.overlaps);
+	percpu_counter_sub(swapped, nr_swapped);
 	pipeline_test_verify(test, base, 100);
+}
+
+static void pipeline_test_overlap(struct kunit *test)
+{
+	pipeline_test_overlaps(test, 0);
+}
+
+/* What is swapped out elsewhere makes no difference. */
+static void pipeline_test_overlap_swapped(struct kunit *test)
+{
+	pipeline_test_overlaps(test, 1);
 }
 
 /* Whichever job fails: its pages stay, and no others. */
@@ -233,6 +250,7 @@ static void pipeline_test_full(struct kunit *test)
 
 static struct kunit_case pipeline_test_cases[] = {
 	KUNIT_CASE(pipeline_test_overlap),
+	KUNIT_CASE(pipeline_test_overlap_swapped),
 	KUNIT_CASE_SLOW(pipeline_test_errors),
 	KUNIT_CASE(pipeline_test_full),
 	{}
