@@ -43,17 +43,6 @@ void hmm_migrate_set_dst(struct hmm_migration *m, unsigned long i,
 		m->clears[m->nr_clears++] = entry;
 }
 
-/* May a hole of the VMA be filled with a huge page?  As a CPU fault would ask. */
-static bool hmm_migrate_thp_ok(struct vm_area_struct *vma)
-{
-#ifdef CONFIG_TRANSPARENT_HUGEPAGE
-	return (vma->vm_flags & VM_HUGEPAGE) &&
-	       !vma_thp_disabled(vma, vma->vm_flags, false);
-#else
-	return false;
-#endif
-}
-
 /* Go on with a huge hole as with so many small ones. */
 static void hmm_migrate_split_hole(struct hmm_migration *m,
 				   struct migrate_vma *args)
@@ -82,13 +71,11 @@ static bool hmm_migrate_choose_huge(struct hmm_devmem *devmem,
 	if (src && !hmm_migrate_src_movable(page_folio(src)))
 		return true;
 
-	if (src || hmm_migrate_thp_ok(args->vma)) {
-		dst = hmm_devmem_alloc_huge(devmem, args->vma->vm_mm,
-					    no_more);
-		if (dst) {
-			hmm_migrate_set_dst(m, 0, &dst->page, HMM_PMD_ORDER);
-			return true;
-		}
+	/* The core reports a huge hole only where a CPU fault would fill it so. */
+	dst = hmm_devmem_alloc_huge(devmem, args->vma->vm_mm, no_more);
+	if (dst) {
+		hmm_migrate_set_dst(m, 0, &dst->page, HMM_PMD_ORDER);
+		return true;
 	}
 	if (!src) {
 		*no_more = 0;

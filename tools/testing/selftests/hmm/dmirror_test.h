@@ -309,23 +309,31 @@ static inline char *fill_memory(struct dmirror *dev, size_t left, bool huge)
 	       result.filled == length / page_size() ? map : NULL;
 }
 
-/* Is the kernel's own page for this address a transparent huge page? */
-static inline bool is_huge(const void *addr)
+/* Are there pages of the kind @name where smaps has this address? */
+static inline bool has_pages(const void *addr, const char *name)
 {
-	unsigned long start, end, kib, at = (unsigned long)addr;
-	bool here = false, huge = false;
+	unsigned long start, end, at = (unsigned long)addr;
+	bool here = false, found = false;
 	FILE *smaps = fopen("/proc/self/smaps", "r");
+	size_t length = strlen(name);
 	char line[512];
 
 	while (smaps && fgets(line, sizeof(line), smaps)) {
 		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
 			here = at >= start && at < end;
-		else if (here && sscanf(line, "AnonHugePages: %lu", &kib) == 1)
-			huge = kib != 0;
+		else if (here && !strncmp(line, name, length) &&
+			 line[length] == ':')
+			found = atol(line + length + 1) != 0;
 	}
 	if (smaps)
 		fclose(smaps);
-	return huge;
+	return found;
+}
+
+/* Is the kernel's own page for this address a transparent huge page? */
+static inline bool is_huge(const void *addr)
+{
+	return has_pages(addr, "AnonHugePages");
 }
 
 /* Make huge pages of what is there; false if that fails for one. */

@@ -5,11 +5,13 @@
  */
 #define _GNU_SOURCE
 #include "fail_nth.h"
+#include "memory.h"
 
 #define AREAS		3
 #define LENGTH		(AREAS * HUGE)
 #define HUGE_PAGES	(HUGE / page_size())
-#define SCAN_MS		"/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs"
+#define THP		"/sys/kernel/mm/transparent_hugepage/"
+#define SCAN_MS		THP "khugepaged/scan_sleep_millisecs"
 
 FIXTURE(large)
 {
@@ -255,6 +257,78 @@ TEST_F(large, holes)
 				  self->page, 7));
 	EXPECT_EQ(0, others(holes, LENGTH - self->page, 0));
 	EXPECT_EQ(0, others(holes + LENGTH - self->page, self->page, 7));
+}
+
+/* Or by what the system says of them. */
+TEST_F(large, holes_by_policy)
+{
+	const struct {
+		const char *policy;
+		int advice;
+		bool huge;
+	} rules[] = {
+		{ "never", MADV_HUGEPAGE, false },
+		{ "madvise", MADV_HUGEPAGE, true },
+		{ "madvise", MADV_NORMAL, false },
+		{ "always", MADV_NORMAL, true },
+		{ "always", MADV_NOHUGEPAGE, false },
+	};
+	char old[32] = "";
+	unsigned int i;
+
+	if (!self->whole)
+		return;
+	for (i = 0; i < sizeof(rules) / sizeof(*rules); i++) {
+		char *holes = map_alone(HUGE, true);
+
+		ASSERT_NE(NULL, holes);
+		ASSERT_EQ(holes, mmap(holes, HUGE, PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+				      -1, 0));
+		ASSERT_EQ(0, madvise(holes, HUGE, rules[i].advice));
+		ASSERT_TRUE(set_control(THP "enabled", rules[i].policy, old,
+					sizeof(old)));
+		EXPECT_EQ(0, TO_DEVICE(holes, HUGE));
+		EXPECT_TRUE(set_control(THP "enabled", old, NULL, 0));
+		EXPECT_EQ(HUGE_PAGES, self->result.filled);
+		EXPECT_MEMORY(HUGE, rules[i].huge ? HUGE : 0);
+		EXPECT_EQ(0, others(holes, HUGE, 0));
+		ASSERT_EQ(0, munmap(holes, HUGE));
+	}
+}
+
+/* Of a private mapping of a huge page of a file: not even its size changes. */
+TEST_F(large, file)
+{
+	int file = memfd_create("hmm", MFD_CLOEXEC);
+	volatile char *word;
+	char *shared, *own;
+
+	ASSERT_LE(0, file);
+	ASSERT_EQ(0, ftruncate(file, HUGE));
+	shared = map_alone(HUGE, true);
+	own = map_alone(HUGE, true);
+	ASSERT_EQ(shared, mmap(shared, HUGE, PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_FIXED, file, 0));
+	ASSERT_EQ(own, mmap(own, HUGE, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_FIXED, file, 0));
+	fill(shared, HUGE, 9);
+	if (madvise(shared, HUGE, MADV_COLLAPSE))
+		SKIP(return, "the kernel makes no huge pages of files");
+	EXPECT_TRUE(has_pages(shared, "ShmemPmdMapped"));
+	/* A page of its own, so that it is no stranger to anonymous memory. */
+	word = own + 3 * self->page;
+	*word = *word;
+	EXPECT_EQ(0, differences(own, HUGE, 9));
+	EXPECT_EQ(0, TO_DEVICE(own, HUGE));
+	EXPECT_EQ(1, self->result.moved);
+	EXPECT_EQ(HUGE_PAGES - 1, self->result.unsupported);
+	/* The unmodified kernel splits it. */
+	if (!getenv("HMM_UNMODIFIED_KERNEL"))
+		EXPECT_TRUE(has_pages(shared, "ShmemPmdMapped"));
+	EXPECT_EQ(0, differences(own, HUGE, 9));
+	EXPECT_EQ(0, differences(shared, HUGE, 9));
+	close(file);
 }
 
 /* The huge zero page is as good as a hole. */
