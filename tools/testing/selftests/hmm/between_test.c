@@ -5,6 +5,7 @@
  * room or cannot be copied stays where it was.
  */
 #define _GNU_SOURCE
+#include "orders.h"
 #include "pci.h"
 #include "peers.h"
 
@@ -292,6 +293,30 @@ TEST_F(between, huge)
 	EXPECT_EQ(0, differences(data, LENGTH, 4));
 }
 
+/* Pages of all sizes, from the middle of one to the middle of another, and all. */
+TEST_F(between, orders)
+{
+	long scan_ms = begin_orders();
+	size_t nr = HUGE / self->page;
+	char *area = map_orders(5);
+
+	ASSERT_NE(NULL, area);
+	ASSERT_TRUE(move_in(&self->from, area, 3 * HUGE));
+	EXPECT_HUGE(self->whole, 0);
+	EXPECT_EQ(0, FORTH(area + HUGE / 2, 3 * HUGE - HUGE / 2));
+	EXPECT_MOVED(3 * nr - nr / 2, 0);
+	EXPECT_HUGE(0, self->whole);
+	EXPECT_EQ(0, BACK(area + HUGE + HUGE / 2, HUGE));
+	EXPECT_MOVED(nr, 0);
+	EXPECT_HUGE(0, 0);
+	EXPECT_EQ(0, FORTH(area, 3 * HUGE));
+	EXPECT_MOVED(nr / 2 + nr, 2 * nr - nr / 2);
+	EXPECT_USED(0, 3 * HUGE);
+	EXPECT_TRUE(device_has(&self->to, area, 3 * HUGE, 5));
+	EXPECT_EQ(0, differences(area, 3 * HUGE, 5));
+	end_orders(scan_ms);
+}
+
 /* Part of a huge page moves, the core splits it. */
 TEST_F(between, huge_part)
 {
@@ -536,13 +561,15 @@ static void *shuttle(void *arg)
 			ret = dmirror_migrate_between(racer->from, racer->to,
 						      racer->data,
 						      racer->length, 0, &result);
-		racer->moved += result.moved;
+		if (!ret)
+			__atomic_fetch_add(&racer->moved, result.moved,
+					   __ATOMIC_RELAXED);
 		if (!ret)
 			ret = dmirror_migrate_between(racer->to, racer->from,
 						      racer->data,
 						      racer->length, 0, &result);
 	}
-	racer->failure = ret;
+	__atomic_store_n(&racer->failure, ret, __ATOMIC_RELAXED);
 	return NULL;
 }
 
@@ -556,11 +583,14 @@ TEST_F(between_removal, in_use)
 		.length = PAGES * page_size(),
 	};
 	pthread_t thread;
+	int i;
 
 	ASSERT_NE(NULL, racer.data);
 	fill(racer.data, racer.length, 6);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, shuttle, &racer));
-	usleep(200000);
+	for (i = 0; i < 2000 && !__atomic_load_n(&racer.moved, __ATOMIC_RELAXED) &&
+		    !__atomic_load_n(&racer.failure, __ATOMIC_RELAXED); i++)
+		usleep(10000);
 	EXPECT_EQ(0, unbind_device(&self->bar));
 	pthread_join(thread, NULL);
 	EXPECT_EQ(-ENODEV, racer.failure);

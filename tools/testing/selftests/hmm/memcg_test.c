@@ -86,12 +86,15 @@ TEST_F(memcg, swaps)
 FIXTURE(charge)
 {
 	struct dmirror dev;
+	struct dmirror peer;
 	struct group group;
+	bool huge;
 };
 
 FIXTURE_VARIANT(charge)
 {
 	enum hmm_dmirror_memory memory;
+	bool huge;
 };
 
 FIXTURE_VARIANT_ADD(charge, private)
@@ -104,9 +107,23 @@ FIXTURE_VARIANT_ADD(charge, cdm)
 	.memory = CDM,
 };
 
+FIXTURE_VARIANT_ADD(charge, private_huge)
+{
+	.memory = PRIVATE,
+	.huge = true,
+};
+
+FIXTURE_VARIANT_ADD(charge, cdm_huge)
+{
+	.memory = CDM,
+	.huge = true,
+};
+
 FIXTURE_SETUP(charge)
 {
 	OPEN_OR_SKIP(return, &self->dev, variant->memory, 0);
+	OPEN_OR_SKIP(return, &self->peer, PRIVATE, variant->memory == PRIVATE);
+	self->huge = variant->huge;
 	if (open_group(&self->group, "memory"))
 		SKIP(return, "there is no memory controller");
 }
@@ -114,6 +131,7 @@ FIXTURE_SETUP(charge)
 FIXTURE_TEARDOWN(charge)
 {
 	dmirror_close(&self->dev);
+	dmirror_close(&self->peer);
 	close_group(&self->group);
 }
 
@@ -128,20 +146,53 @@ static bool charge_is(struct _test_data_charge *self, long current, long anon)
 	return labs(current) < CHARGE_SLACK && labs(anon) < CHARGE_SLACK;
 }
 
+/* Each way out of device memory in turn; 0, or where it failed. */
+static int move_back(struct dmirror *own, struct dmirror *peer, char *area,
+		     unsigned int way)
+{
+	struct hmm_dmirror_migrate result;
+	struct hmm_dmirror_evict evict;
+	uint64_t evicted;
+
+	switch (way) {
+	case 0:
+		break;
+	case 1:
+		return dmirror_evict(own, ~0ull, &evicted) ? 30 : 0;
+	case 2:
+		if (dmirror_migrate_between(own, peer, area, CHARGE, 0, &result) ||
+		    result.left)
+			return 31;
+		own = peer;
+		break;
+	default:
+		if (dmirror_evict_to(own, peer, ~0ull, 10000, &evict))
+			return 32;
+		own = peer;
+	}
+	/* From private memory by CPU faults, for the most part. */
+	if (others(area, CHARGE / 2, 1) == 0)
+		return 33;
+	return migrate(own, area, CHARGE, HMM_DMIRROR_TO_RAM, &result) ? 34 : 0;
+}
+
 static int move_in_group(struct _test_data_charge *self)
 {
+	char *area = map_memory(CHARGE, self->huge);
 	size_t nr = CHARGE / page_size(), i;
 	struct hmm_dmirror_migrate result;
-	char *area = map_pages(nr);
+	struct dmirror own, peer;
 	long current, anon;
-	struct dmirror own;
-	uint64_t evicted;
+	int ret;
 
 	if (write_control(self->group.path, "cgroup.procs", "0"))
 		return 10;
-	if (!area || dmirror_open(&own, self->dev.number))
+	if (!area || dmirror_open(&own, self->dev.number) ||
+	    dmirror_open(&peer, self->peer.number))
 		return 11;
 	fill(area, CHARGE, 1);
+	if (self->huge && !make_huge(area, CHARGE))
+		return 20;
 	current = read_control(self->group.path, "memory.current", NULL);
 	anon = read_control(self->group.path, "memory.stat", "anon ");
 	if (current < (long)CHARGE || anon < (long)CHARGE - CHARGE_SLACK)
@@ -152,11 +203,9 @@ static int move_in_group(struct _test_data_charge *self)
 			return 13;
 		if (!charge_is(self, current, anon))
 			return 14;
-		/* Evicted, or asked for. */
-		if (i % 2 ? dmirror_evict(&own, ~0ull, &evicted) :
-			    migrate(&own, area, CHARGE, HMM_DMIRROR_TO_RAM,
-				    &result))
-			return 15;
+		ret = move_back(&own, &peer, area, i % 4);
+		if (ret)
+			return ret;
 		if (!charge_is(self, current, anon))
 			return 16;
 	}
@@ -168,6 +217,7 @@ static int move_in_group(struct _test_data_charge *self)
 	if (!charge_is(self, current - CHARGE, anon - CHARGE))
 		return 19;
 	dmirror_close(&own);
+	dmirror_close(&peer);
 	return 0;
 }
 

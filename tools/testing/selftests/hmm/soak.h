@@ -311,7 +311,7 @@ static void migrate_range(struct worker *w, struct words range, bool to_device,
 				      HMM_DMIRROR_TO_RAM, &result);
 	if (dev->info.memory == NONE)
 		MUST(ret != -EOPNOTSUPP);
-	else if (to_device ? MAY(ret, -ENOSPC) : MAY(ret, 0))
+	else if (to_device ? MAY(ret, -ENOSPC, -ENOMEM) : MAY(ret, -ENOMEM))
 		MUST(result.moved + result.filled + result.left !=
 		     size_of(range) / w->page);
 }
@@ -329,6 +329,31 @@ static void to_ram(struct worker *w)
 static void make_room(struct worker *w)
 {
 	migrate_range(w, some(w), true, true);
+}
+
+static void between(struct worker *w)
+{
+	struct dmirror *from = some_device(w), *to = some_device(w);
+	struct words range = some(w);
+	struct hmm_dmirror_migrate result;
+	int ret = dmirror_migrate_between(from, to, w->data + range.first,
+					  size_of(range), 0, &result);
+
+	if (from->info.memory == NONE || to->info.memory == NONE)
+		MAY(ret, -EOPNOTSUPP, -EINVAL);
+	else if (from == to)
+		MUST(ret != -EINVAL);
+	else if (MAY(ret, -ENOSPC, -ENOMEM))
+		MUST(result.moved + result.left != size_of(range) / w->page);
+}
+
+/* The next copies that are larger than so many pages are too much for a device. */
+static void short_of_memory(struct worker *w)
+{
+	struct dmirror *dev = some_device(w);
+
+	MAY(dmirror_inject(dev, HMM_DMIRROR_INJECT_COPY_NO_MEMORY, 0,
+			   1 + below(w, 4), below(w, 100)), -EOPNOTSUPP);
 }
 
 /* Of anybody's memory; others may hold it longer than we wait. */
@@ -550,11 +575,11 @@ static void move_shared(struct worker *w)
 	switch (below(w, 3)) {
 	case 0:
 		MAY(dmirror_migrate(dev, shared, length, HMM_DMIRROR_TO_DEVICE,
-				    NULL), -ENOSPC, -EOPNOTSUPP);
+				    NULL), -ENOSPC, -EOPNOTSUPP, -ENOMEM);
 		break;
 	case 1:
 		MAY(dmirror_migrate(dev, shared, length, HMM_DMIRROR_TO_RAM,
-				    NULL), -EOPNOTSUPP);
+				    NULL), -EOPNOTSUPP, -ENOMEM);
 		break;
 	default:
 		MUST(error(madvise(shared, length, MADV_PAGEOUT)));
@@ -578,6 +603,8 @@ static const struct operation {
 	{ "to device", 12, to_device, false },
 	{ "to RAM", 4, to_ram, false },
 	{ "make room", 3, make_room, true },
+	{ "between devices", 3, between, false },
+	{ "short of memory", 1, short_of_memory, false },
 	{ "evict", 2, evict, true },
 	{ "evict to device", 2, evict_to, true },
 	{ "mprotect", 3, protect, false },
