@@ -293,7 +293,7 @@ static void test_device_wait_unused(struct test_device *device)
 {
 	unsigned int ms;
 
-	for (ms = 0; ms < 500 && test_device_used(device); ms += 20)
+	for (ms = 0; ms < TEST_TIMEOUT_MS && test_device_used(device); ms += 20)
 		msleep(20);
 }
 

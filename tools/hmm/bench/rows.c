@@ -63,6 +63,8 @@ const struct row rows[] = {
 	  measure_to_device, KIND_THP },
 	{ "to-ram-4k", "core", 1, "to RAM, 4K pages",
 	  measure_to_ram, KIND_4K },
+	{ "to-ram-64k", "core", 1, "to RAM, what was 64K mTHP",
+	  measure_to_ram, KIND_64K },
 	{ "to-ram-thp", "core", 1, "to RAM, THP",
 	  measure_to_ram, KIND_THP },
 	{ "mprotect", "core", 1, "mprotect of 4K",

@@ -194,14 +194,14 @@ job=full
 case $mode in
 all)
 	"$HMM_HARNESS/build.sh" ext debug
-	guest full "$patched" "$patched" "$(suites)" "$(programs)" 2700
+	guest full "$patched" "$patched" "$(suites)" "$(programs)" 3600
 	guest external "$HMM_BUILD/ext/debug" "$HMM_BUILD/pristine/debug" \
-		"$(suites)" "$(short_programs)" 1800 HMM_UNMODIFIED_KERNEL=1
+		"$(suites)" "$(short_programs)" 2400 HMM_UNMODIFIED_KERNEL=1
 	scripts ;;
 kunit)
 	guest $job "$patched" "$patched" "${SUITE:-$(suites)}" "" 900 ;;
 selftest)
-	guest $job "$patched" "$patched" "" "${TEST:-$(programs)}" 2700 ;;
+	guest $job "$patched" "$patched" "" "${TEST:-$(programs)}" 3600 ;;
 upstream)
 	upstream ;;
 soak)

@@ -12,6 +12,7 @@
 #define PAGES		32
 #define WORDS		64	/* of each party in each page */
 #define BLOCK		(WORDS * sizeof(uint64_t))
+#define WAIT_US		20000000	/* for a child to do something */
 
 enum role { ADDER, FILLER, NR_ROLES };
 
@@ -215,12 +216,14 @@ static unsigned int wrong_words(struct _test_data_ending *self, uint64_t *done)
 static void run_children(struct __test_metadata *_metadata,
 			 struct _test_data_ending *self, enum ending ending)
 {
-	uint64_t end = now_us() + race_ms() * 1000ull, done = 0;
+	uint64_t start = now_us(), end = start + race_ms() * 1000ull, done = 0;
 	bool killed = ending == KILLED;
 	unsigned int seed = 1, i;
 
-	for (i = 0; now_us() < end || i < 3; i++) {
-		unsigned int delay_us = rand_r(&seed) % 30000;
+	/* Longer and longer, until something was done. */
+	for (i = 0; now_us() < end || i < 3 ||
+		    (!done && now_us() < start + WAIT_US); i++) {
+		unsigned int delay_us = rand_r(&seed) % (30000 * (1 + i / 3));
 		int ready[2];
 		char byte;
 		pid_t child;

@@ -476,7 +476,9 @@ TEST_F(migrate, no_stale_data)
 	ASSERT_EQ(0, memory_used(&self->dev));
 	ASSERT_EQ(0, TO_DEVICE(much, size));
 	EXPECT_COUNTS(0, size / self->page, 0);
-	EXPECT_EQ(0, GREW(migrated_out));
+	/* On the unmodified kernel NUMA balancing brings back what is written to. */
+	if (!getenv("HMM_UNMODIFIED_KERNEL"))
+		EXPECT_EQ(0, GREW(migrated_out));
 	ASSERT_EQ(0, dmirror_sum(&self->dev, much, size, &sum));
 	EXPECT_EQ(0, sum);
 	/* The CPU sees the same. */

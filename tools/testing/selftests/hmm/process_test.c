@@ -511,11 +511,11 @@ TEST_F(process, evicted_while_exiting)
 	}
 	ASSERT_EQ(1, read(ready[0], &byte, 1));
 	ASSERT_EQ(0, dmirror_inject(&self->dev, HMM_DMIRROR_INJECT_COPY_DELAY,
-				    0, 1, 3000));
+				    0, 1, 6000));
 	killer = fork();
 	ASSERT_LE(0, killer);
 	if (!killer) {
-		usleep(300000);
+		usleep(1500000);
 		_exit(kill(owner, SIGKILL) ? 1 : 0);
 	}
 	ASSERT_EQ(0, dmirror_evict(&self->dev, ~0ULL, &evicted));

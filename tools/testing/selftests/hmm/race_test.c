@@ -47,6 +47,7 @@ struct race {
 	bool lossy;		/* the disturbance takes the data away */
 	bool cpu;		/* and lets a CPU access the memory */
 	bool evicts;		/* the migrator also evicts */
+	bool collapses;		/* nothing keeps the disturbance from a collapse */
 	bool stop;
 	unsigned int errors;	/* of the disturbing thread */
 	unsigned int collapsed;
@@ -129,13 +130,17 @@ static void *migrate_all_the_time(void *arg)
 				i % 2 ? HMM_DMIRROR_TO_RAM :
 					HMM_DMIRROR_TO_DEVICE, &result);
 		if (i % 2 == 0)
-			race->moved += result.moved;
+			__atomic_fetch_add(&race->moved, result.moved,
+					   __ATOMIC_RELAXED);
 		usleep(2000);
 		if (race->evicts && i % 6 == 4)
 			dmirror_evict(&race->dev, ~0ULL, &evicted);
 	}
 	return NULL;
 }
+
+/* How long a race goes on for what has not happened yet, in microseconds. */
+#define WAIT_US	20000000
 
 static uint64_t runs(struct party *party)
 {
@@ -449,14 +454,29 @@ static int run_again(struct race *race)
 }
 
 /* Let the parties run while @disturb is called again and again. */
+/* Did each do something? */
+static bool raced_enough(struct race *race)
+{
+	unsigned int role;
+
+	for (role = 0; role < nr_parties(race); role++)
+		if (!runs(&race->parties[role]) &&
+		    !__atomic_load_n(&race->parties[role].failure, __ATOMIC_RELAXED))
+			return false;
+	return (race->collapsed || !race->collapses) &&
+	       (race->dev.info.memory == NONE ||
+		__atomic_load_n(&race->moved, __ATOMIC_RELAXED));
+}
+
 static void run_race(struct __test_metadata *_metadata, struct race *race,
 		     void (*disturb)(struct race *race, unsigned int i))
 {
-	uint64_t end = now_us() + race_ms() * 1000ull;
+	uint64_t start = now_us(), end = start + race_ms() * 1000ull;
 	unsigned int role, i;
 
 	ASSERT_EQ(0, start_parties(race));
-	for (i = 0; now_us() < end; i++) {
+	for (i = 0; now_us() < end ||
+		    (!raced_enough(race) && now_us() < start + WAIT_US); i++) {
 		disturb(race, i);
 		let_them_run(race);
 	}
@@ -520,6 +540,20 @@ TEST_F(race, madvise_dontneed)
 	run_race(_metadata, &self->race, drop);
 }
 
+/* The kernel moves what is in RAM, too. */
+static void compact(struct race *race, unsigned int i)
+{
+	CHECK(!write_number("/proc/sys/vm/compact_memory", 1));
+	if (i % 4 == 3)
+		page_out(race, i / 4);
+}
+
+TEST_F(race, compaction)
+{
+	self->race.cpu = true;
+	run_race(_metadata, &self->race, compact);
+}
+
 TEST_F(race, page_out)
 {
 	self->race.cpu = true;
@@ -530,9 +564,10 @@ TEST_F(race, collapse)
 {
 	self->race.cpu = true;
 	ASSERT_EQ(0, madvise(self->race.data, HUGE, MADV_HUGEPAGE));
-	run_race(_metadata, &self->race, collapse);
 	/* With some of its pages on a device a range need not collapse. */
-	if (variant->memory == NONE)
+	self->race.collapses = variant->memory == NONE;
+	run_race(_metadata, &self->race, collapse);
+	if (self->race.collapses)
 		EXPECT_LT(0, self->race.collapsed);
 }
 

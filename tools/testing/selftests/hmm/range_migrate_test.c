@@ -9,6 +9,7 @@
 
 #include "cpu.h"
 #include "memory.h"
+#include "orders.h"
 #include "userfaultfd.h"
 
 #ifndef MADV_GUARD_INSTALL
@@ -17,8 +18,6 @@
 
 #define PAGES		64
 #define KSM		"/sys/kernel/mm/ksm/"
-#define THP_64K		"/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled"
-#define SCAN_MS		"/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs"
 #define HUGETLB_PAGES	"/proc/sys/vm/nr_hugepages"
 
 FIXTURE(range)
@@ -238,6 +237,33 @@ TEST_F(range, swapped_out)
 	EXPECT_EQ(0, differences(self->data, self->length, 1));
 }
 
+/* A child has not touched it yet: the swap space has it, and so it stays in RAM. */
+TEST_F(range, swapped_out_and_shared)
+{
+	int go[2];
+	pid_t child;
+	char byte;
+
+	if (!have_swap())
+		SKIP(return, "there is no swap space");
+	ASSERT_TRUE(page_out(page_of(self, 4), 16 * self->page));
+	ASSERT_TRUE(written_back());
+	ASSERT_EQ(0, pipe(go));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child)
+		_exit(read(go[0], &byte, 1) != 1 ||
+		      differences(self->data, self->length, 1));
+	ASSERT_EQ(0, TO_DEVICE(self->data, self->length));
+	EXPECT_RESULT(.moved = PAGES - 16, .busy = 16);
+	EXPECT_EQ(0, differences(self->data, self->length, 1));
+	ASSERT_EQ(1, write(go[1], "", 1));
+	EXPECT_EQ(0, child_status(child));
+	ASSERT_EQ(0, TO_DEVICE(page_of(self, 4), 16 * self->page));
+	EXPECT_RESULT(.moved = 16);
+	EXPECT_EQ(0, differences(self->data, self->length, 1));
+}
+
 /* The kernel holds pages for a pipe: in RAM, and in memory that it can address. */
 TEST_F(range, held)
 {
@@ -331,8 +357,10 @@ TEST_F(range, unmapped_by_another_cpu)
 	EXPECT_RESULT(.moved = PAGES);
 	ASSERT_EQ(0, munmap(page_of(self, 8), 8 * self->page));
 	ASSERT_TRUE(run_on(0));
-	if (!getenv("HMM_UNMODIFIED_KERNEL"))
-		EXPECT_EQ((PAGES - 8) * self->page, memory_used(&self->dev));
+	/* The unmodified kernel keeps them until somebody drains that CPU. */
+	if (getenv("HMM_UNMODIFIED_KERNEL"))
+		drain_lru();
+	EXPECT_EQ((PAGES - 8) * self->page, memory_used(&self->dev));
 	EXPECT_TRUE(pages_are(self, 0, 8, 1));
 	EXPECT_TRUE(pages_are(self, 16, PAGES - 16, 1));
 }
@@ -429,6 +457,8 @@ TEST_F(range, merged)
 
 TEST_F(range, locked_in_memory)
 {
+	/* The unmodified kernel drains the batch of one CPU only. */
+	ASSERT_TRUE(run_on(0));
 	ASSERT_EQ(0, mlock(page_of(self, 8), 8 * self->page));
 	ASSERT_EQ(0, TO_DEVICE(self->data, self->length));
 	EXPECT_RESULT(.moved = PAGES);
@@ -467,26 +497,12 @@ TEST_F(range, userfaultfd_and_guards)
 /* Anonymous memory of three sizes, one beside the other. */
 TEST_F(range, orders)
 {
-	size_t nr = HUGE / self->page, kind;
-	char *area, old[32] = "";
-	long scan_ms = read_number(SCAN_MS, NULL);
+	size_t nr = HUGE / self->page;
+	long scan_ms = begin_orders();
+	char *area = map_orders(6);
 	uint64_t sum;
 
-	ASSERT_TRUE(set_control(THP_64K, "madvise", old, sizeof(old)));
-	write_number(SCAN_MS, 600000);
-	area = map_alone(3 * HUGE, true);
 	ASSERT_NE(NULL, area);
-	ASSERT_EQ(0, madvise(area, HUGE, MADV_NOHUGEPAGE));
-	/* Not as a whole, so in pages of 64K. */
-	for (kind = 0; kind < HUGE; kind += HUGE / 2)
-		ASSERT_EQ(area + HUGE + kind,
-			  mmap(area + HUGE + kind, HUGE / 2,
-			       PROT_READ | (kind ? PROT_EXEC : 0) | PROT_WRITE,
-			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
-	ASSERT_EQ(0, madvise(area + HUGE, HUGE, MADV_HUGEPAGE));
-	fill(area, 3 * HUGE, 6);
-	ASSERT_TRUE(set_control(THP_64K, old, NULL, 0));
-	ASSERT_TRUE(make_huge(area + 2 * HUGE, HUGE));
 
 	/* From the middle of one to the middle of another. */
 	ASSERT_EQ(0, TO_DEVICE(area + HUGE / 2, 2 * HUGE));
@@ -511,7 +527,7 @@ TEST_F(range, orders)
 	ASSERT_EQ(0, TO_RAM(area, 3 * HUGE));
 	EXPECT_RESULT(.moved = nr + 1, .already = 2 * nr - 1);
 	EXPECT_EQ(0, differences(area, 3 * HUGE, 6));
-	write_number(SCAN_MS, scan_ms);
+	end_orders(scan_ms);
 }
 
 TEST_F(range, device_fails)

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <poll.h>
 
+#include "cpu.h"
 #include "dmirror_test.h"
 #include "userfaultfd.h"
 
@@ -651,6 +652,8 @@ TEST_F(special, mlock)
 	struct hmm_dmirror_migrate result;
 
 	ASSERT_NE(NULL, empty);
+	/* The unmodified kernel drains the batch of one CPU only. */
+	ASSERT_TRUE(run_on(0));
 	ASSERT_EQ(0, mlock(self->data, self->length));
 	ASSERT_EQ(0, mlock2(empty, self->length, MLOCK_ONFAULT));
 
