@@ -615,32 +615,22 @@ static long dmirror_ioctl_inject(struct dmirror_ctx *ctx, void __user *arg)
 
 	switch (args.what) {
 	case HMM_DMIRROR_INJECT_FLUSH_DELAY:
-		if (args.value > DMIRROR_DELAY_MAX_MS)
-			return -EINVAL;
-		break;
 	case HMM_DMIRROR_INJECT_COPY_DELAY:
+		max_value = DMIRROR_DELAY_MAX_MS;
+		break;
 	case HMM_DMIRROR_INJECT_COPY_ERROR:
 	case HMM_DMIRROR_INJECT_COPY_NO_MEMORY:
-		max_value = args.what == HMM_DMIRROR_INJECT_COPY_DELAY ?
-			    DMIRROR_DELAY_MAX_MS : PMD_SIZE / PAGE_SIZE;
-		fallthrough;
-	case HMM_DMIRROR_INJECT_COPY_REFUSE:
-	case HMM_DMIRROR_INJECT_EVICT_KEEP:
-	case HMM_DMIRROR_INJECT_GONE:
-	case HMM_DMIRROR_INJECT_NO_PEER:
-		if (args.value > max_value)
-			return -EINVAL;
-		if (dev->memory == HMM_DMIRROR_MEMORY_NONE)
-			return -EOPNOTSUPP;
+		max_value = PMD_SIZE / PAGE_SIZE;
 		break;
-	case HMM_DMIRROR_INJECT_MAP_ERROR:
-	case HMM_DMIRROR_INJECT_PREPARE_ERROR:
-		if (args.value)
-			return -EINVAL;
-		break;
-	default:
-		return -EINVAL;
 	}
+	if (args.what >= DMIRROR_NR_INJECTIONS || args.value > max_value)
+		return -EINVAL;
+	/* Only these three have nothing to do with memory. */
+	if (args.what != HMM_DMIRROR_INJECT_FLUSH_DELAY &&
+	    args.what != HMM_DMIRROR_INJECT_MAP_ERROR &&
+	    args.what != HMM_DMIRROR_INJECT_PREPARE_ERROR &&
+	    dev->memory == HMM_DMIRROR_MEMORY_NONE)
+		return -EOPNOTSUPP;
 
 	injection = &dev->inject[args.what];
 	spin_lock(&dev->inject_lock);
