@@ -140,8 +140,8 @@ static int pipeline_test_out(struct kunit *test, unsigned long base,
  */
 static void pipeline_test_overlaps(struct kunit *test, unsigned long nr_swapped)
 {
-	struct percpu_counter *swapped = &current->mm->rss_stat[MM_SWAPENTS];
 	struct test_device *device = test->priv;
+	struct percpu_counter *swapped;
 	struct hmm_migrate_result result;
 	struct hmm_devmem_stats stats;
 	unsigned long base;
@@ -153,6 +153,7 @@ static void pipeline_test_overlaps(struct kunit *test, unsigned long nr_swapped)
 	base = pipeline_test_map(test, 100);
 	/* However long it takes to collect for the next one. */
 	late.ms = 1000;
+	swapped = &current->mm->rss_stat[MM_SWAPENTS];
 	percpu_counter_add(swapped, nr_swapped);
 
 	KUNIT_EXPECT_EQ(test, 0, pipeline_test_in(test, base, &result));

@@ -9,6 +9,7 @@
  */
 #define _GNU_SOURCE
 #include "cgroup.h"
+#include "orders.h"
 #include "soak.h"
 
 /* A thread that takes longer for a step hangs. */
@@ -157,6 +158,7 @@ static void log_operations(struct __test_metadata *_metadata,
 FIXTURE(soak)
 {
 	struct group group;	/* of the processes */
+	char old_64k[32];	/* the policy for 64K pages before */
 };
 
 FIXTURE_SETUP(soak)
@@ -168,10 +170,15 @@ FIXTURE_SETUP(soak)
 	dmirror_close(&dev);
 	if (open_group(&self->group, "memory"))
 		SKIP(return, "there is no memory controller");
+	/* Where there is no place for a huge page. */
+	set_control(THP_64K "enabled", "madvise", self->old_64k,
+		    sizeof(self->old_64k));
 }
 
 FIXTURE_TEARDOWN(soak)
 {
+	if (self->old_64k[0])
+		set_control(THP_64K "enabled", self->old_64k, NULL, 0);
 	close_group(&self->group);
 }
 
