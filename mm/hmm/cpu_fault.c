@@ -123,19 +123,30 @@ static void hmm_fault_huge(struct vm_fault *vmf)
 		hmm_migration_free(m);
 }
 
+/* Can a signal or the end of the process no longer wait for this fault? */
+static bool hmm_fault_is_over(void)
+{
+	return fatal_signal_pending(current) || (current->flags & PF_EXITING);
+}
+
 /*
  * What the fault becomes.  A driver that has no memory for a single page will have
  * some: a CPU access of the kernel would fail for VM_FAULT_OOM, so fault again, but
- * not at once.
+ * not at once.  khugepaged, and a GUP that must not wait, rather go on without.
  */
-static vm_fault_t hmm_fault_result(int err)
+static vm_fault_t hmm_fault_result(const struct vm_fault *vmf, int err)
 {
+	const unsigned int waits = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE;
+
 	switch (err) {
 	case 0:
 		return 0;
 	case -EAGAIN:
-		schedule_timeout_killable(1);
-		return fatal_signal_pending(current) ? VM_FAULT_SIGBUS : 0;
+		if ((vmf->flags & waits) == FAULT_FLAG_ALLOW_RETRY)
+			return VM_FAULT_OOM;
+		if (!hmm_fault_is_over())
+			schedule_timeout_killable(1);
+		return hmm_fault_is_over() ? VM_FAULT_SIGBUS : 0;
 	case -ENOMEM:
 		return VM_FAULT_OOM;
 	default:
@@ -171,7 +182,7 @@ static vm_fault_t hmm_fault_serve(struct vm_fault *vmf)
 	/* A neighbour may be the one that cannot be copied, or one too many. */
 	if (err == -EIO || err == -EAGAIN)
 		err = hmm_fault_range(vmf, addr, addr + PAGE_SIZE);
-	return hmm_fault_result(err);
+	return hmm_fault_result(vmf, err);
 }
 
 /*

@@ -25,6 +25,7 @@
  * @m: working memory
  * @control: what the caller wants
  * @removing: the memory is being removed: no veto, and no signal ends it
+ * @short_of_memory: in this round the driver had none to copy a single page
  * @cursor: how far this round has come
  * @result: what the caller gets; what stayed is that of the round before
  * @round: this round's
@@ -35,6 +36,7 @@ struct hmm_eviction {
 	struct hmm_migration *m;
 	struct hmm_evict_control control;
 	bool removing;
+	bool short_of_memory;
 	struct hmm_lru_cursor cursor;
 	struct hmm_devmem_evict_result *result;
 	struct hmm_devmem_evict_result round;
@@ -57,6 +59,7 @@ static void hmm_evict_begin_round(struct hmm_eviction *e)
 	e->cursor = (struct hmm_lru_cursor){
 		.before = min(e->control.before, hmm_devmem_clock(e->devmem)) };
 	e->round = (struct hmm_devmem_evict_result){};
+	e->short_of_memory = false;
 	e->round_began = hmm_trace_begin(hmm_evict_round);
 }
 
@@ -146,7 +149,8 @@ static bool hmm_evict_reserve_huge(struct hmm_eviction *e, unsigned long index,
 
 /*
  * One step: the page frames in @m->src, whoever maps them.  Returns 0, -EIO if some
- * could not be copied, or -ENOMEM or -ENOSPC if there is no room for them.
+ * could not be copied, -EAGAIN if the driver had no memory for that, or -ENOMEM or
+ * -ENOSPC if there is no room for them.
  */
 static int hmm_evict_step(struct hmm_eviction *e, unsigned long nr)
 {
@@ -197,7 +201,9 @@ static int hmm_evict_step(struct hmm_eviction *e, unsigned long nr)
 		folio_put(m->huge);
 		m->huge = NULL;
 	}
-	return copy_err ? -EIO : err;
+	if (copy_err == -ENOMEM)
+		return -EAGAIN;
+	return copy_err ? copy_err : err;
 }
 
 /* Is it time to give up?  0, -ETIME or -EINTR. */
@@ -208,11 +214,19 @@ static int hmm_evict_expired(const struct hmm_eviction *e)
 	return !e->removing && fatal_signal_pending(current) ? -EINTR : 0;
 }
 
+/* The driver has no memory for one page: wait, and leave all that is of no use now. */
+static int hmm_evict_wait_for_memory(struct hmm_eviction *e)
+{
+	e->short_of_memory = true;
+	schedule_timeout_uninterruptible(1);
+	return -EIO;
+}
+
 /*
- * Evict the @nr pages in @m->reserved, all of a huge folio if @huge.  Returns 0,
- * -ENOMEM, -ENOSPC or -EIO.
+ * Evict the @nr pages in @m->reserved, maybe all of a huge folio.  Returns 0, -ENOMEM,
+ * -ENOSPC or -EIO.
  */
-static int hmm_evict_pages(struct hmm_eviction *e, unsigned long nr, bool huge)
+static int hmm_evict_pages(struct hmm_eviction *e, unsigned long nr)
 {
 	struct hmm_devmem_evict_result before = e->round;
 	struct hmm_migration *m = e->m;
@@ -222,8 +236,12 @@ static int hmm_evict_pages(struct hmm_eviction *e, unsigned long nr, bool huge)
 	for (i = 0; i < nr; i++)
 		m->src[i] = page_to_pfn(m->reserved[i]);
 	err = hmm_evict_step(e, nr);
-	if (err != -EIO || nr == 1 || hmm_evict_expired(e))
+	if (err == -EAGAIN && (nr == 1 || e->short_of_memory))
+		return hmm_evict_wait_for_memory(e);
+	if ((err != -EIO && err != -EAGAIN) || nr == 1)
 		return err;
+	if (hmm_evict_expired(e))
+		return -EIO;
 
 	/*
 	 * One bad page must not keep the others, and what is too much for the
@@ -239,6 +257,8 @@ static int hmm_evict_pages(struct hmm_eviction *e, unsigned long nr, bool huge)
 			continue;
 		m->src[0] = page_to_pfn(m->reserved[i]);
 		err = hmm_evict_step(e, 1);
+		if (err == -EAGAIN)
+			return hmm_evict_wait_for_memory(e);
 		if (err == -ENOMEM || err == -ENOSPC || hmm_evict_expired(e))
 			break;
 	}
@@ -280,7 +300,7 @@ static int hmm_evict_part(struct hmm_eviction *e, unsigned long *index,
 		*index = hmm_evict_next(e, *index + 1, end);
 	}
 	if (nr)
-		err = hmm_evict_pages(e, nr, huge);
+		err = hmm_evict_pages(e, nr);
 	hmm_evict_target_leave(e->control.target);
 leave:
 	hmm_devmem_leave(devmem, idx);

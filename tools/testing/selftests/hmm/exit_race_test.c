@@ -223,7 +223,8 @@ static void run_children(struct __test_metadata *_metadata,
 	/* Longer and longer, until something was done. */
 	for (i = 0; now_us() < end || i < 3 ||
 		    (!done && now_us() < start + WAIT_US); i++) {
-		unsigned int delay_us = rand_r(&seed) % (30000 * (1 + i / 3));
+		unsigned int delay_us = rand_r(&seed) %
+					(30000 * (done ? 1 : 1 + i / 3));
 		int ready[2];
 		char byte;
 		pid_t child;

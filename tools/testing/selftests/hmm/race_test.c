@@ -453,7 +453,6 @@ static int run_again(struct race *race)
 	return ret;
 }
 
-/* Let the parties run while @disturb is called again and again. */
 /* Did each do something? */
 static bool raced_enough(struct race *race)
 {
@@ -468,6 +467,7 @@ static bool raced_enough(struct race *race)
 		__atomic_load_n(&race->moved, __ATOMIC_RELAXED));
 }
 
+/* Let the parties run while @disturb is called again and again. */
 static void run_race(struct __test_metadata *_metadata, struct race *race,
 		     void (*disturb)(struct race *race, unsigned int i))
 {
