@@ -13,6 +13,8 @@
 #                      console.log  the serial console
 #                      qemu.log     messages of QEMU itself, and its command line
 #   --timeout SEC    for the whole guest, default 600
+#   --start SEC      boot it again, once, if its init says nothing for so long;
+#                    default 300; 0: do not
 #   --memory SIZE    default 6G
 #   --cpus N         default 2
 #   --append TEXT    added to the kernel command line; may be repeated.
@@ -53,13 +55,13 @@ usage()
 	sed -n '5,/^# Exit/p' "$0" | sed 's/^# \{0,1\}//'
 }
 
-kernel='' initrd='' out='' timeout=600 memory='' cpus=2 swap=1024
+kernel='' initrd='' out='' timeout=600 start=300 memory='' cpus=2 swap=1024
 icount=0 follow=0 interactive=0 warn=1 probe=0 iommu=0 ivshmem=0 disk=0 hmat=0
 append=() extra=()
 
 while [ $# -gt 0 ]; do
 	case $1 in
-	--kernel | --initrd | --out | --timeout | --memory | --cpus | --append | \
+	--kernel | --initrd | --out | --timeout | --start | --memory | --cpus | --append | \
 	--swap | --disk | --ivshmem | --qemu)
 		need_arg "$1" $# ;;
 	esac
@@ -68,6 +70,7 @@ while [ $# -gt 0 ]; do
 	--initrd) initrd=$2; shift ;;
 	--out) out=$2; shift ;;
 	--timeout) timeout=$2; shift ;;
+	--start) start=$2; shift ;;
 	--memory) memory=$2; shift ;;
 	--cpus) cpus=$2; shift ;;
 	--append) append+=("$2"); shift ;;
@@ -89,7 +92,7 @@ done
 if [ -z "$kernel" ] || [ -z "$initrd" ] || [ -z "$out" ]; then
 	usage_error "--kernel, --initrd and --out are required"
 fi
-for n in "$timeout" "$cpus" "$swap" "$disk" "$ivshmem"; do
+for n in "$timeout" "$start" "$cpus" "$swap" "$disk" "$ivshmem"; do
 	case $n in
 	'' | *[!0-9]*) usage_error "not a number: $n" ;;
 	esac
@@ -242,10 +245,30 @@ printf '%q ' "${cmd[@]}" >"$out/qemu.log"
 echo >>"$out/qemu.log"
 [ "$probe" = 1 ] ||
 	say "booting ($accel, at most ${timeout}s; console: $(short_path "$out/console.log"))"
-: >"$out/console.log"
-timeout --kill-after=5 "$timeout" "${cmd[@]}" </dev/null >>"$out/qemu.log" 2>&1 &
-qemu=$!
-track_child "$qemu"
+start_guest()
+{
+	: >"$out/console.log"
+	timeout --kill-after=5 "$timeout" "${cmd[@]}" </dev/null >>"$out/qemu.log" 2>&1 &
+	qemu=$!
+	track_child "$qemu"
+}
+start_guest
+# On a busy host a guest may hang in its first seconds, before anything of ours runs,
+# as one CPU finds the other's clock wrong.
+for ((second = 0; second < start; second++)); do
+	if [ -s "$out/result" ] || ! kill -0 "$qemu" 2>/dev/null; then
+		break
+	fi
+	sleep 1
+done
+if [ "$start" -gt 0 ] && [ "$second" -eq "$start" ]; then
+	say "no word from the guest for $start s: booting it again; its console ended with:"
+	tail -n 3 "$out/console.log" | tr -d '\r' | sed 's/^/  | /'
+	kill "$qemu"
+	wait "$qemu" 2>/dev/null || :
+	hmm_children=()
+	start_guest
+fi
 if [ "$follow" = 1 ]; then
 	tail -n +1 -f --pid="$qemu" "$out/result" | grep --line-buffered -v '^# hmm-guest:' &
 	ticker=$!

@@ -116,6 +116,25 @@ test_boot_crash()
 	says 'QEMU failed .*no such device'
 }
 
+# A guest that hangs before its init runs is booted once more, and only once.
+test_boot_again()
+{
+	fake qemu-system-x86_64 'if [ -e again ]; then
+		echo "# hmm-guest: end exit=0" >out/result
+	else
+		touch again
+		exec sleep 30
+	fi'
+	touch kernel initrd
+	status 0 env ACCEL=tcg "$harness/boot.sh" --kernel kernel --initrd initrd \
+		--out out --start 1
+	says 'no word from the guest for 1 s: booting it again'
+	fake qemu-system-x86_64 'exec sleep 30'
+	status 3 env ACCEL=tcg "$harness/boot.sh" --kernel kernel --initrd initrd \
+		--out out --start 1 --timeout 3
+	says 'booting it again' 'did not end within 3 s'
+}
+
 # The nodes have all of the memory, and no value of the firmware is there twice.
 test_boot_hmat()
 {
