@@ -588,9 +588,12 @@ TEST_F(between_removal, in_use)
 	ASSERT_NE(NULL, racer.data);
 	fill(racer.data, racer.length, 6);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, shuttle, &racer));
-	for (i = 0; i < 2000 && !__atomic_load_n(&racer.moved, __ATOMIC_RELAXED) &&
-		    !__atomic_load_n(&racer.failure, __ATOMIC_RELAXED); i++)
+	for (i = 0; i < 2000; i++) {
+		if (__atomic_load_n(&racer.moved, __ATOMIC_RELAXED) ||
+		    __atomic_load_n(&racer.failure, __ATOMIC_RELAXED))
+			break;
 		usleep(10000);
+	}
 	EXPECT_EQ(0, unbind_device(&self->bar));
 	pthread_join(thread, NULL);
 	EXPECT_EQ(-ENODEV, racer.failure);

@@ -221,8 +221,7 @@ static void run_children(struct __test_metadata *_metadata,
 	unsigned int seed = 1, i;
 
 	/* Longer and longer, until something was done. */
-	for (i = 0; now_us() < end || i < 3 ||
-		    (!done && now_us() < start + WAIT_US); i++) {
+	for (i = 0; now_us() < (done ? end : start + WAIT_US) || i < 3; i++) {
 		unsigned int delay_us = rand_r(&seed) %
 					(30000 * (done ? 1 : 1 + i / 3));
 		int ready[2];

@@ -203,7 +203,7 @@ static void measure_runs(struct dmirror *dev, char *addr, bool write,
 	EXPECT_EQ(0, (measured)->others); \
 	EXPECT_LT(0, (measured)->done); \
 	if (!unmodified_kernel()) { \
-		EXPECT_GT((nr_waits * self->dev.info.fault_timeout_ms + \
+		EXPECT_GT(((nr_waits) * self->dev.info.fault_timeout_ms + \
 			   SLACK_MS) * 1000ull, (measured)->longest_us); \
 	} \
 } while (0)

@@ -471,12 +471,13 @@ static bool raced_enough(struct race *race)
 static void run_race(struct __test_metadata *_metadata, struct race *race,
 		     void (*disturb)(struct race *race, unsigned int i))
 {
-	uint64_t start = now_us(), end = start + race_ms() * 1000ull;
+	uint64_t end = now_us() + race_ms() * 1000ull;
 	unsigned int role, i;
 
 	ASSERT_EQ(0, start_parties(race));
-	for (i = 0; now_us() < end ||
-		    (!raced_enough(race) && now_us() < start + WAIT_US); i++) {
+	for (i = 0; now_us() < end || !raced_enough(race); i++) {
+		if (now_us() > end + WAIT_US)
+			break;
 		disturb(race, i);
 		let_them_run(race);
 	}
