@@ -55,7 +55,7 @@ short_programs()
 	local left="memory_test fairness_test memcg_test evict_test pci_test"
 
 	left+=" evict_race_test evict_to_test buffer_test suspend_test vanish_test"
-	left+=" between_test ring_test soak_test kernel_walk_test"
+	left+=" between_test ring_test soak_test kernel_walk_test stress_test many_test"
 	for program in $(programs); do
 		list_has "$program" "$left" || printf '%s ' "$program"
 	done
