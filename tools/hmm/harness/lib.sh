@@ -55,6 +55,8 @@ hmm_at_exit()
 {
 	local pid i
 
+	# A child that is ended before it has traps of its own comes here, too.
+	[ "$BASHPID" = "$$" ] || return 0
 	for pid in ${hmm_children[@]+"${hmm_children[@]}"}; do
 		kill_tree "$pid"
 	done
