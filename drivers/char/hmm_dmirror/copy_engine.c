@@ -141,12 +141,16 @@ static int dmirror_copy_main(void *data)
 static bool dmirror_copy_no_memory(struct dmirror_device *dev,
 				   const struct hmm_devmem_batch *batch)
 {
+	const struct dmirror_injection *injection =
+		&dev->inject[HMM_DMIRROR_INJECT_COPY_NO_MEMORY];
 	unsigned long nr_pages = 0;
 	unsigned int i;
 
+	if (!READ_ONCE(injection->count))
+		return false;
 	for (i = 0; i < batch->nr; i++)
 		nr_pages += 1UL << batch->pages[i].order;
-	return nr_pages > READ_ONCE(dev->inject[HMM_DMIRROR_INJECT_COPY_NO_MEMORY].value) &&
+	return nr_pages > READ_ONCE(injection->value) &&
 	       dmirror_inject(dev, HMM_DMIRROR_INJECT_COPY_NO_MEMORY, NULL);
 }
 

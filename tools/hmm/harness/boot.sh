@@ -253,8 +253,8 @@ start_guest()
 	track_child "$qemu"
 }
 start_guest
-# On a busy host a guest may hang in its first seconds, before anything of ours runs,
-# as one CPU finds the other's clock wrong.
+# On a busy host a guest was seen to hang in its first seconds, when its CPUs had come
+# up and before anything of ours ran.
 for ((second = 0; second < start; second++)); do
 	if [ -s "$out/result" ] || ! kill -0 "$qemu" 2>/dev/null; then
 		break

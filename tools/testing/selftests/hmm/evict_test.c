@@ -8,7 +8,7 @@
 
 #define AREAS		3
 #define BLOCK_PAGES	(HUGE / page_size())
-/* Processes that share a device, each with twice as much as it has. */
+/* Processes that share a device, each with as much as it has. */
 #define OWNERS		2
 
 FIXTURE(evict)
