@@ -11,10 +11,6 @@
 #include "cpu.h"
 #include "memory.h"
 
-#define THP		"/sys/kernel/mm/transparent_hugepage/"
-#define THP_64K		THP "hugepages-64kB/enabled"
-#define THP_2M		THP "hugepages-2048kB/enabled"
-
 /*
  * The first page table is dropped as a whole.  What the test has of the second one is
  * dropped in parts, and the rest is kept.

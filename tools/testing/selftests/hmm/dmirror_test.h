@@ -309,6 +309,11 @@ static inline char *fill_memory(struct dmirror *dev, size_t left, bool huge)
 	       result.filled == length / page_size() ? map : NULL;
 }
 
+#define THP		"/sys/kernel/mm/transparent_hugepage/"
+#define THP_64K		THP "hugepages-64kB/enabled"
+#define THP_2M		THP "hugepages-2048kB/enabled"
+#define SCAN_MS		THP "khugepaged/scan_sleep_millisecs"
+
 /* Are there pages of the kind @name where smaps has this address? */
 static inline bool has_pages(const void *addr, const char *name)
 {

@@ -10,8 +10,6 @@
 #define AREAS		3
 #define LENGTH		(AREAS * HUGE)
 #define HUGE_PAGES	(HUGE / page_size())
-#define THP		"/sys/kernel/mm/transparent_hugepage/"
-#define SCAN_MS		THP "khugepaged/scan_sleep_millisecs"
 
 FIXTURE(large)
 {

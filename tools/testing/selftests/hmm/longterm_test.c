@@ -15,7 +15,6 @@
 #include "../../../../mm/gup_test.h"
 
 #define GUP_TEST	"/sys/kernel/debug/gup_test"
-#define SCAN_MS		"/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs"
 #define SMALL_PAGES	64UL
 #define HUGE_PAGES	(HUGE / page_size())
 

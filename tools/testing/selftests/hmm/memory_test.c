@@ -13,7 +13,6 @@
 #include "memory.h"
 
 #define DISK		"/disk"
-#define THP		"/sys/kernel/mm/transparent_hugepage/"
 #define FILE_SEED	9	/* what fill() writes to files */
 #define SMALL_LENGTH	(4 * MEDIUM_SIZE)
 #define MAX_PAGES	(2 * HUGE / 4096)
@@ -49,7 +48,7 @@ static const struct kind anon = {
 static const struct kind anon_medium = {
 	.source = ANONYMOUS,
 	.leaf = MEDIUM_SIZE,
-	.control = THP "hugepages-64kB/enabled",
+	.control = THP_64K,
 	.value = "madvise",
 };
 

@@ -7,9 +7,6 @@
 
 #include "memory.h"
 
-#define THP_64K		"/sys/kernel/mm/transparent_hugepage/hugepages-64kB/"
-#define SCAN_MS		"/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs"
-
 /* Begin to leave huge pages as they are; what end_orders() takes. */
 static inline long begin_orders(void)
 {
@@ -30,13 +27,13 @@ static inline void end_orders(long scan_ms)
  */
 static inline char *map_orders(uint64_t seed)
 {
-	long before = read_number(THP_64K "stats/anon_fault_alloc", NULL);
+	long before = read_number(THP "hugepages-64kB/stats/anon_fault_alloc", NULL);
 	char *area = map_alone(3 * HUGE, true), *half;
 	char old[32] = "";
 	bool done;
 
 	if (!area || madvise(area, HUGE, MADV_NOHUGEPAGE) ||
-	    !set_control(THP_64K "enabled", "madvise", old, sizeof(old)))
+	    !set_control(THP_64K, "madvise", old, sizeof(old)))
 		return NULL;
 	/* Two mappings, that there be no place for a huge page. */
 	half = mmap(area + HUGE, HUGE / 2, PROT_READ | PROT_WRITE,
@@ -48,8 +45,8 @@ static inline char *map_orders(uint64_t seed)
 	done = done && half == area + HUGE + HUGE / 2 &&
 	       !madvise(area + HUGE, HUGE, MADV_HUGEPAGE);
 	fill(area, 2 * HUGE, seed);
-	done = set_control(THP_64K "enabled", old, NULL, 0) && done;
-	done = done && read_number(THP_64K "stats/anon_fault_alloc", NULL) -
+	done = set_control(THP_64K, old, NULL, 0) && done;
+	done = done && read_number(THP "hugepages-64kB/stats/anon_fault_alloc", NULL) -
 		       before == HUGE / (64 << 10);
 	fill(area, 3 * HUGE, seed);
 	return done && make_huge(area + 2 * HUGE, HUGE) &&

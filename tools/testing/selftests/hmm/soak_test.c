@@ -9,7 +9,6 @@
  */
 #define _GNU_SOURCE
 #include "cgroup.h"
-#include "orders.h"
 #include "soak.h"
 
 /* A thread that takes longer for a step hangs. */
@@ -171,14 +170,14 @@ FIXTURE_SETUP(soak)
 	if (open_group(&self->group, "memory"))
 		SKIP(return, "there is no memory controller");
 	/* Where there is no place for a huge page. */
-	set_control(THP_64K "enabled", "madvise", self->old_64k,
+	set_control(THP_64K, "madvise", self->old_64k,
 		    sizeof(self->old_64k));
 }
 
 FIXTURE_TEARDOWN(soak)
 {
 	if (self->old_64k[0])
-		set_control(THP_64K "enabled", self->old_64k, NULL, 0);
+		set_control(THP_64K, self->old_64k, NULL, 0);
 	close_group(&self->group);
 }
 

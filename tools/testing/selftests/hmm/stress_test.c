@@ -393,9 +393,6 @@ TEST_F(stress, munmap)
 			      &sum));
 }
 
-#define THP_64K	"/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled"
-#define THP_2M	"/sys/kernel/mm/transparent_hugepage/hugepages-2048kB/enabled"
-
 FIXTURE(split)
 {
 	struct dmirror dev;
