@@ -5,6 +5,7 @@
  */
 #include <linux/gfp.h>
 #include <linux/hugetlb.h>
+#include <linux/memcontrol.h>
 #include <linux/memremap.h>
 #include <linux/mempolicy.h>
 #include <linux/migrate.h>
@@ -35,6 +36,15 @@ struct hmm_ram {
 };
 
 /*
+ * Has the core moved this page by itself, for a pin?  Then its charge has moved, too,
+ * and mem_cgroup_migrate() would warn.
+ */
+static bool hmm_migrate_src_uncharged(struct folio *src)
+{
+	return !mem_cgroup_disabled() && !folio_memcg_charged(src);
+}
+
+/*
  * May this device page, which the core has unmapped, be copied?  Not one that was
  * reserved only or was moved away just before it was locked, and not one that somebody
  * else holds: the core would refuse that one later, but only if it is held then, too,
@@ -46,6 +56,7 @@ bool hmm_migrate_src_ok(struct folio *src, struct folio *fault_folio)
 
 	return devmem &&
 	       test_bit(hmm_devmem_index(devmem, &src->page), devmem->resident) &&
+	       !hmm_migrate_src_uncharged(src) &&
 	       !hmm_poison_hits_in(devmem, &src->page, folio_nr_pages(src)) &&
 	       folio_ref_count(src) == 1 + (src == fault_folio);
 }
