@@ -181,10 +181,12 @@ static int hmm_evict_step(struct hmm_eviction *e, unsigned long nr)
 			no_dst++;
 		}
 	}
-	if (target)
-		copy_err = hmm_between_fill(target->between, m, nr);
-	else
+	if (target) {
+		hmm_between_start(target->between, m);
+		copy_err = hmm_between_wait(target->between, m, nr);
+	} else {
 		copy_err = hmm_migrate_fill_ram(m, nr);
+	}
 
 	began = hmm_trace_begin(hmm_migrate_commit);
 	migrate_device_pages(m->src, m->dst, nr);

@@ -53,6 +53,8 @@ enum hmm_migrate_cause {
  * @devmem: whose driver works for the step, entered with @idx; NULL if none does
  * @idx: for hmm_devmem_leave()
  * @between: the source is another device memory, in a step of a range; or NULL
+ * @from_idx: as @idx, for that
+ * @copier: between: whose copy_peer operation has @copy; NULL: it goes through RAM
  * @copy: the job that copies
  * @clear: the job that clears
  * @copy_err: why @copy was not started, or 0
@@ -95,6 +97,8 @@ struct hmm_migration {
 	struct hmm_devmem *devmem;
 	int idx;
 	struct hmm_between *between;
+	int from_idx;
+	struct hmm_devmem *copier;
 	struct hmm_devmem_batch copy;
 	struct hmm_devmem_batch clear;
 	int copy_err;
@@ -109,7 +113,6 @@ struct hmm_migration {
 /**
  * struct hmm_between - copies from one device memory to another one
  * @from: the source
- * @from_idx: for hmm_devmem_leave(), in a step of a range
  * @to: the destination
  * @nr_bounce: pages in @bounce, at least 1
  * @bounce: pages in RAM that a copy goes through if neither device reaches the other
@@ -118,7 +121,6 @@ struct hmm_migration {
  */
 struct hmm_between {
 	struct hmm_devmem *from;
-	int from_idx;
 	struct hmm_devmem *to;
 	unsigned int nr_bounce;
 	struct page *bounce[];
@@ -315,7 +317,8 @@ struct hmm_between *hmm_between_alloc(struct hmm_devmem *from,
 void hmm_between_free(struct hmm_between *between);
 void hmm_between_select(const struct hmm_between *between,
 			struct hmm_migration *m, struct migrate_vma *args);
-int hmm_between_fill(struct hmm_between *between, struct hmm_migration *m,
+void hmm_between_start(struct hmm_between *between, struct hmm_migration *m);
+int hmm_between_wait(struct hmm_between *between, struct hmm_migration *m,
 		     unsigned long npages);
 
 #endif /* _MM_HMM_MIGRATE_H */

@@ -97,11 +97,11 @@ static struct hmm_devmem_copy hmm_between_piece(const struct hmm_migration *m,
  * Wait for a job of @nr base pages whose operation returned @err.  Returns 0,
  * -ENOMEM or -EIO.
  */
-static int hmm_between_wait(struct hmm_devmem *devmem,
-			    struct hmm_devmem_batch *batch, int err,
-			    unsigned long nr)
+static int hmm_between_wait_job(struct hmm_devmem *devmem,
+				struct hmm_devmem_batch *batch, int err,
+				unsigned long nr, u64 *last_done_ns)
 {
-	err = hmm_batch_wait(devmem, batch, err, NULL);
+	err = hmm_batch_wait(devmem, batch, err, last_done_ns);
 	if (err == -EIO)
 		atomic64_add(nr, &devmem->failed);
 	return err;
@@ -116,25 +116,24 @@ static int hmm_between_copy(struct hmm_devmem *devmem,
 
 	hmm_batch_init(&batch, direction, pages, nr);
 	err = hmm_batch_copy(devmem, &batch);
-	return hmm_between_wait(devmem, &batch, err, nr);
+	return hmm_between_wait_job(devmem, &batch, err, nr, NULL);
 }
 
 /* Let @devmem copy from or to @peer; -EOPNOTSUPP if it does not reach that. */
-static int hmm_between_copy_peer(struct hmm_devmem *devmem,
-				 struct hmm_devmem *peer,
-				 enum dma_data_direction direction,
-				 const struct hmm_migration *m)
+static int hmm_between_start_peer(struct hmm_devmem *devmem,
+				  struct hmm_devmem *peer,
+				  enum dma_data_direction direction,
+				  struct hmm_migration *m)
 {
-	struct hmm_devmem_batch batch;
 	int err;
 
 	if (!devmem->desc.ops->copy_peer)
 		return -EOPNOTSUPP;
-	hmm_batch_init(&batch, direction, m->copies, m->nr_copies);
-	err = hmm_batch_copy_peer(devmem, peer, &batch);
-	if (err == -EOPNOTSUPP)
-		return err;
-	return hmm_between_wait(devmem, &batch, err, hmm_migration_nr_jobs(m));
+	hmm_batch_init(&m->copy, direction, m->copies, m->nr_copies);
+	err = hmm_batch_copy_peer(devmem, peer, &m->copy);
+	if (err != -EOPNOTSUPP)
+		m->copier = devmem;
+	return err;
 }
 
 /* Copy by way of RAM.  Uses @m->clears. */
@@ -165,30 +164,46 @@ static int hmm_between_copy_bounce(struct hmm_between *between,
 }
 
 /*
- * Copy @m->copies; drops all destinations if that fails.  Returns 0, -ENOMEM or
- * -EIO.
+ * Start to copy @m->copies if one device reaches the other one: what goes through RAM
+ * is copied later.  hmm_between_wait() comes next.
  */
-int hmm_between_fill(struct hmm_between *between, struct hmm_migration *m,
+void hmm_between_start(struct hmm_between *between, struct hmm_migration *m)
+{
+	struct hmm_devmem *from = between->from, *to = between->to;
+
+	m->copier = NULL;
+	if (!m->nr_copies)
+		return;
+	m->copy_err = hmm_between_start_peer(to, from, DMA_TO_DEVICE, m);
+	if (m->copy_err == -EOPNOTSUPP)
+		m->copy_err = hmm_between_start_peer(from, to, DMA_FROM_DEVICE,
+						     m);
+	m->async = m->copier && hmm_batch_runs(&m->copy, m->copy_err);
+}
+
+/* Wait for that; drops all destinations if it failed.  Returns 0, -ENOMEM or -EIO. */
+int hmm_between_wait(struct hmm_between *between, struct hmm_migration *m,
 		     unsigned long npages)
 {
 	struct hmm_devmem *from = between->from, *to = between->to;
 	unsigned long chosen, dropped;
-	atomic64_t *counter = &to->from_peers;
-	u64 began = hmm_trace_begin(hmm_migrate_copy);
+	u64 began;
 	int err;
 
 	if (!m->nr_copies)
 		return 0;
 	chosen = hmm_migration_nr_jobs(m);
-	err = hmm_between_copy_peer(to, from, DMA_TO_DEVICE, m);
-	if (err == -EOPNOTSUPP)
-		err = hmm_between_copy_peer(from, to, DMA_FROM_DEVICE, m);
-	if (err == -EOPNOTSUPP) {
-		counter = &to->through_ram;
+	if (m->copier) {
+		began = m->copy.started_ns;
+		err = hmm_between_wait_job(m->copier, &m->copy, m->copy_err,
+					   chosen, m->last_done_ns);
+	} else {
+		began = hmm_trace_begin(hmm_migrate_copy);
 		err = hmm_between_copy_bounce(between, m);
 	}
 	if (!err)
-		atomic64_add(chosen, counter);
+		atomic64_add(chosen, m->copier ? &to->from_peers :
+						 &to->through_ram);
 	dropped = hmm_migrate_drop_poisoned(to, m, npages);
 	m->step.failed += dropped;
 	if (err)

@@ -312,7 +312,7 @@ static int hmm_migrate_enter_device(struct hmm_devmem *devmem,
 	int err = -ENODEV;
 
 	if (between && !hmm_devmem_enter(between->from, HMM_DEVMEM_LIVE,
-					 &between->from_idx))
+					 &m->from_idx))
 		return err;
 	if (hmm_devmem_enter(devmem, HMM_DEVMEM_LIVE, &m->idx)) {
 		if (!READ_ONCE(devmem->suspended))
@@ -321,7 +321,7 @@ static int hmm_migrate_enter_device(struct hmm_devmem *devmem,
 		err = -EAGAIN;
 	}
 	if (between)
-		hmm_devmem_leave(between->from, between->from_idx);
+		hmm_devmem_leave(between->from, m->from_idx);
 	return err;
 }
 
@@ -330,7 +330,7 @@ static void hmm_migrate_leave_device(struct hmm_devmem *devmem,
 {
 	hmm_devmem_leave(devmem, m->idx);
 	if (m->between)
-		hmm_devmem_leave(m->between->from, m->between->from_idx);
+		hmm_devmem_leave(m->between->from, m->from_idx);
 }
 
 /*
@@ -382,7 +382,7 @@ int hmm_migrate_begin_to_device(struct hmm_devmem *devmem,
 	}
 	hmm_migrate_count_device(devmem, m, m->nr);
 	if (between)
-		m->copy_err = hmm_between_fill(between, m, args->npages);
+		hmm_between_start(between, m);
 	else
 		hmm_migrate_start_device(devmem, m);
 
@@ -405,8 +405,10 @@ int hmm_migrate_end_to_device(struct hmm_migration *m,
 	if (m->collected) {
 		struct hmm_devmem *devmem = m->devmem;
 
-		ret = m->between ? m->copy_err :
-		      hmm_migrate_wait_device(devmem, m, m->args.npages);
+		if (m->between)
+			ret = hmm_between_wait(m->between, m, m->args.npages);
+		else
+			ret = hmm_migrate_wait_device(devmem, m, m->args.npages);
 		began = hmm_trace_begin(hmm_migrate_commit);
 		migrate_vma_pages(&m->args);
 		if (m->between)

@@ -19,6 +19,7 @@
  */
 static struct {
 	struct hmm_devmem *devmem;
+	struct hmm_devmem *peer;	/* that it copies from; NULL: RAM */
 	struct hmm_devmem_batch *held;
 	struct delayed_work work;
 	unsigned int jobs;	/* that it got */
@@ -28,10 +29,23 @@ static struct {
 	unsigned int ms;
 } late;
 
+static void late_copy_from_peer(struct hmm_devmem_batch *batch)
+{
+	const struct hmm_devmem_copy *page;
+
+	for (page = batch->pages; page < batch->pages + batch->nr; page++)
+		memcpy(test_frame(late.devmem, page->dst),
+		       test_frame(late.peer, page->src),
+		       PAGE_SIZE << page->order);
+	hmm_devmem_batch_done(batch, 0);
+}
+
 static void late_finish(struct hmm_devmem_batch *batch)
 {
 	if (++late.done == late.fails)
 		hmm_devmem_batch_done(batch, -EIO);
+	else if (late.peer)
+		late_copy_from_peer(batch);
 	else
 		test_copy(late.devmem, batch);
 }
@@ -46,12 +60,14 @@ static void late_work(struct work_struct *work)
 	hmm_devmem_job_end();
 }
 
-static int late_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
+static int late_start(struct hmm_devmem *devmem, struct hmm_devmem *peer,
+		      struct hmm_devmem_batch *batch)
 {
 	struct hmm_devmem_batch *before;
 
 	late.jobs++;
 	late.devmem = devmem;
+	late.peer = peer;
 	before = xchg(&late.held, batch);
 	if (before) {
 		late.overlaps++;
@@ -62,22 +78,40 @@ static int late_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
 	return 0;
 }
 
+static int late_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
+{
+	return late_start(devmem, NULL, batch);
+}
+
+static int late_copy_peer(struct hmm_devmem *devmem, struct hmm_devmem *peer,
+			  struct hmm_devmem_batch *batch)
+{
+	if (batch->direction != DMA_TO_DEVICE)
+		return -EOPNOTSUPP;
+	return late_start(devmem, peer, batch);
+}
+
 static const struct hmm_devmem_ops late_ops = {
 	.copy = late_copy,
 	.clear = test_clear,
+	.copy_peer = late_copy_peer,
 };
+
+static void late_add_memory(struct kunit *test, struct test_device *device)
+{
+	struct hmm_devmem_desc desc = test_devmem_desc(device);
+
+	desc.ops = &late_ops;
+	test_device_add_memory_as(test, device, &desc, TEST_DEVICE_SIZE);
+}
 
 static int pipeline_test_init(struct kunit *test)
 {
-	struct test_device *device = test_device_create(test);
-	struct hmm_devmem_desc desc = test_devmem_desc(device);
-
-	test->priv = device;
-	desc.ops = &late_ops;
+	test->priv = test_device_create(test);
 	memset(&late, 0, sizeof(late));
 	late.ms = 100;
 	INIT_DELAYED_WORK(&late.work, late_work);
-	test_device_add_memory_as(test, device, &desc, TEST_DEVICE_SIZE);
+	late_add_memory(test, test->priv);
 	return 0;
 }
 
@@ -134,6 +168,17 @@ static int pipeline_test_out(struct kunit *test, unsigned long base,
 				  base + TABLES * PMD_SIZE, result);
 }
 
+/* Nothing is to keep a step from overlapping. */
+static void pipeline_test_prepare(struct kunit *test)
+{
+	/* Pages in the LRU batch of another CPU would. */
+	KUNIT_ASSERT_EQ(test, 0,
+			set_cpus_allowed_ptr(current,
+					     cpumask_of(raw_smp_processor_id())));
+	/* However long it takes to collect for the next one. */
+	late.ms = 1000;
+}
+
 /*
  * Each job comes before the one before it is done.  Not so the second one as long as
  * nobody has seen that the driver is asynchronous, and on the way back.
@@ -146,13 +191,8 @@ static void pipeline_test_overlaps(struct kunit *test, unsigned long nr_swapped)
 	struct hmm_devmem_stats stats;
 	unsigned long base;
 
-	/* Pages in the LRU batch of another CPU would keep a step from overlapping. */
-	KUNIT_ASSERT_EQ(test, 0,
-			set_cpus_allowed_ptr(current,
-					     cpumask_of(raw_smp_processor_id())));
+	pipeline_test_prepare(test);
 	base = pipeline_test_map(test, 100);
-	/* However long it takes to collect for the next one. */
-	late.ms = 1000;
 	swapped = &current->mm->rss_stat[MM_SWAPENTS];
 	percpu_counter_add(swapped, nr_swapped);
 
@@ -220,6 +260,61 @@ static void pipeline_test_errors(struct kunit *test)
 	}
 }
 
+static int pipeline_test_move(struct test_device *from, struct test_device *to,
+			      unsigned long base, struct hmm_migrate_result *result)
+{
+	return hmm_migrate_between(from->devmem, to->devmem, current->mm, base,
+				   base + TABLES * PMD_SIZE, 0, result);
+}
+
+/* From one device to another, whose job comes before the one before it is done. */
+static void pipeline_test_between(struct kunit *test)
+{
+	struct test_device *from = test->priv;
+	struct test_device *to = test_device_create_another(test);
+	struct hmm_migrate_result result;
+	struct hmm_devmem_stats stats;
+	unsigned long base;
+	unsigned int job;
+
+	late_add_memory(test, to);
+	pipeline_test_prepare(test);
+	base = pipeline_test_map(test, 400);
+	KUNIT_ASSERT_EQ(test, 0, pipeline_test_in(test, base, &result));
+	late.jobs = 0;
+	late.overlaps = 0;
+
+	KUNIT_EXPECT_EQ(test, 0, pipeline_test_move(from, to, base, &result));
+	KUNIT_EXPECT_EQ(test, NR, result.moved);
+	KUNIT_EXPECT_EQ(test, 0, test_device_used(from));
+	KUNIT_EXPECT_EQ(test, NR, test_device_used(to));
+	KUNIT_EXPECT_EQ(test, TABLES, late.jobs);
+	KUNIT_EXPECT_EQ(test, TABLES - 2, late.overlaps);
+	hmm_devmem_get_stats(to->devmem, &stats);
+	KUNIT_EXPECT_EQ(test, NR, stats.from_peers);
+	KUNIT_EXPECT_LE(test, late.ms * NSEC_PER_MSEC, stats.busy_ns);
+	KUNIT_EXPECT_LT(test, 0, stats.idle_ns);
+	pipeline_test_verify(test, base, 400);
+
+	/* Whichever job fails: its pages stay, and no others. */
+	KUNIT_ASSERT_EQ(test, 0, pipeline_test_in(test, base, &result));
+	late.ms = 100;
+	for (job = 1; job <= TABLES; job++) {
+		late.fails = late.done + job;
+		KUNIT_EXPECT_EQ(test, -EIO,
+				pipeline_test_move(from, to, base, &result));
+		KUNIT_EXPECT_EQ(test, NR - PAGES, result.moved);
+		KUNIT_EXPECT_EQ(test, PAGES, test_device_used(from));
+		KUNIT_EXPECT_EQ(test, NR - PAGES, test_device_used(to));
+		late.fails = 0;
+		KUNIT_EXPECT_EQ(test, 0,
+				pipeline_test_move(from, to, base, &result));
+		KUNIT_EXPECT_EQ(test, PAGES, result.moved);
+		swap(from, to);
+	}
+	pipeline_test_verify(test, base, 400);
+}
+
 /* The room ends in the middle of a step while the one before is under way. */
 static void pipeline_test_full(struct kunit *test)
 {
@@ -253,6 +348,7 @@ static struct kunit_case pipeline_test_cases[] = {
 	KUNIT_CASE(pipeline_test_overlap),
 	KUNIT_CASE(pipeline_test_overlap_swapped),
 	KUNIT_CASE_SLOW(pipeline_test_errors),
+	KUNIT_CASE_SLOW(pipeline_test_between),
 	KUNIT_CASE(pipeline_test_full),
 	{}
 };
