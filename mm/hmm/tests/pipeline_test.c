@@ -176,7 +176,7 @@ static void pipeline_test_prepare(struct kunit *test)
 			set_cpus_allowed_ptr(current,
 					     cpumask_of(raw_smp_processor_id())));
 	/* However long it takes to collect for the next one. */
-	late.ms = 1000;
+	late.ms = 2000;
 }
 
 /*

@@ -196,7 +196,7 @@ all)
 	"$HMM_HARNESS/build.sh" ext debug
 	guest full "$patched" "$patched" "$(suites)" "$(programs)" 3600
 	guest external "$HMM_BUILD/ext/debug" "$HMM_BUILD/pristine/debug" \
-		"$(suites)" "$(short_programs)" 2400 HMM_UNMODIFIED_KERNEL=1
+		"$(suites)" "$(short_programs)" 3600 HMM_UNMODIFIED_KERNEL=1
 	scripts ;;
 kunit)
 	guest $job "$patched" "$patched" "${SUITE:-$(suites)}" "" 900 ;;

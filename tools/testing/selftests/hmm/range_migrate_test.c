@@ -199,8 +199,12 @@ static bool written_back(void)
 	int i;
 
 	for (i = 0; i < 1000; i++) {
-		if (!read_number("/proc/vmstat", "nr_writeback"))
+		/* A few pages may be noted for a CPU only. */
+		write_text("/proc/sys/vm/stat_refresh", "1");
+		if (!read_number("/proc/vmstat", "nr_writeback")) {
+			drain_lru();
 			return true;
+		}
 		usleep(10000);
 	}
 	return false;

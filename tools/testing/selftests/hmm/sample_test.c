@@ -438,10 +438,15 @@ static void *device_adds(void *arg)
 	size_t i;
 
 	while (!__atomic_load_n(&racer->stop, __ATOMIC_RELAXED)) {
-		for (i = 0; i < racer->length && !racer->result; i += page_size())
-			racer->result = sample_add(racer->file, racer->data + i, 8, 1,
-						   i % (2 * page_size()) ?
-						   TO_DEVICE : 0, &add);
+		for (i = 0; i < racer->length && !racer->result; i += page_size()) {
+			/* A word is added to or not, however long others disturb. */
+			do {
+				racer->result = sample_add(racer->file,
+							   racer->data + i, 8, 1,
+							   i % (2 * page_size()) ?
+							   TO_DEVICE : 0, &add);
+			} while (racer->result == -ETIME);
+		}
 		racer->rounds++;
 	}
 	return NULL;
