@@ -356,14 +356,15 @@ static bool hmm_migrate_goes_on(const struct hmm_migrate_walk *walk,
 static int hmm_migrate_steps(struct hmm_migrate_walk *walk)
 {
 	struct hmm_migration *last = walk->m[0];
-	int err = hmm_migrate_begin(walk, last, true);
+	int err = hmm_migrate_begin(walk, last, true), end_err;
 
 	while (!err && hmm_migrate_goes_on(walk, last)) {
 		struct hmm_migration *m = walk->m[last == walk->m[0]];
 
 		err = hmm_migrate_begin(walk, m, false);
 		if (m->collected) {
-			err = hmm_migrate_end(walk, last, err);
+			end_err = hmm_migrate_end(walk, last, 0);
+			err = end_err ? end_err : err;
 			last = m;
 		} else {
 			/* Nothing there: go on to where something is. */

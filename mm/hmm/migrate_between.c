@@ -179,28 +179,44 @@ void hmm_between_start(struct hmm_between *between, struct hmm_migration *m)
 		m->copy_err = hmm_between_start_peer(from, to, DMA_FROM_DEVICE,
 						     m);
 	m->async = m->copier && hmm_batch_runs(&m->copy, m->copy_err);
+	if (m->async && !READ_ONCE(to->async))
+		WRITE_ONCE(to->async, true);
 }
 
-/* Wait for that; drops all destinations if it failed.  Returns 0, -ENOMEM or -EIO. */
+/* Wait for that.  Returns 0, -ENOMEM or -EIO. */
+static int hmm_between_wait_copies(struct hmm_between *between,
+				   struct hmm_migration *m)
+{
+	if (!m->copier)
+		return hmm_between_copy_bounce(between, m);
+	return hmm_between_wait_job(m->copier, &m->copy, m->copy_err,
+				    hmm_migration_nr_jobs(m), m->last_done_ns);
+}
+
+/*
+ * The same; drops all destinations if it failed.  In a step of a range, a huge page that
+ * a device has no memory to copy as one is tried again in small pages.
+ */
 int hmm_between_wait(struct hmm_between *between, struct hmm_migration *m,
 		     unsigned long npages)
 {
 	struct hmm_devmem *from = between->from, *to = between->to;
+	u64 began = hmm_trace_begin(hmm_migrate_copy);
 	unsigned long chosen, dropped;
-	u64 began;
 	int err;
 
 	if (!m->nr_copies)
 		return 0;
-	chosen = hmm_migration_nr_jobs(m);
-	if (m->copier) {
+	if (m->copier)
 		began = m->copy.started_ns;
-		err = hmm_between_wait_job(m->copier, &m->copy, m->copy_err,
-					   chosen, m->last_done_ns);
-	} else {
-		began = hmm_trace_begin(hmm_migrate_copy);
-		err = hmm_between_copy_bounce(between, m);
+	err = hmm_between_wait_copies(between, m);
+	if (err == -ENOMEM && m->between &&
+	    (m->dst[0] & MIGRATE_PFN_COMPOUND) &&
+	    hmm_migrate_choose_again(to, m)) {
+		hmm_between_start(between, m);
+		err = hmm_between_wait_copies(between, m);
 	}
+	chosen = hmm_migration_nr_chosen(m, npages);
 	if (!err)
 		atomic64_add(chosen, m->copier ? &to->from_peers :
 						 &to->through_ram);

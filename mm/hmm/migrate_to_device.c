@@ -209,9 +209,11 @@ static void hmm_migrate_wait_jobs(struct hmm_devmem *devmem,
 					      m->last_done_ns);
 }
 
-/* The device has no memory to fill a huge page as one: try small ones, in its place. */
-static void hmm_migrate_retry_small(struct hmm_devmem *devmem,
-				    struct hmm_migration *m)
+/*
+ * The device has no memory to fill a huge page as one: choose small ones, in its place.
+ * False if that is too late.
+ */
+bool hmm_migrate_choose_again(struct hmm_devmem *devmem, struct hmm_migration *m)
 {
 	struct migrate_vma *args = &m->args;
 	unsigned long missing = 0;
@@ -225,15 +227,14 @@ static void hmm_migrate_retry_small(struct hmm_devmem *devmem,
 		/* Others were faster. */
 		hmm_devmem_free_pages(m->reserved, nr_reserved);
 		hmm_migrate_count_failed(m, args->npages, -ENOMEM);
-		return;
+		return false;
 	}
 	if (!hmm_migration_src(m, 0))
 		hmm_migrate_split_hole(m, args);
 	m->nr_copies = 0;
 	m->nr_clears = 0;
 	hmm_migrate_choose_small(m, args->npages, nr_reserved, &missing);
-	hmm_migrate_start_device(devmem, m);
-	hmm_migrate_wait_jobs(devmem, m);
+	return true;
 }
 
 /* Wait for that; drop the destinations that failed, and count them. */
@@ -245,8 +246,11 @@ static int hmm_migrate_wait_device(struct hmm_devmem *devmem,
 
 	hmm_migrate_wait_jobs(devmem, m);
 	if ((m->dst[0] & MIGRATE_PFN_COMPOUND) &&
-	    (m->copy_err == -ENOMEM || m->clear_err == -ENOMEM))
-		hmm_migrate_retry_small(devmem, m);
+	    (m->copy_err == -ENOMEM || m->clear_err == -ENOMEM) &&
+	    hmm_migrate_choose_again(devmem, m)) {
+		hmm_migrate_start_device(devmem, m);
+		hmm_migrate_wait_jobs(devmem, m);
+	}
 	copy_err = m->copy_err;
 	clear_err = m->clear_err;
 

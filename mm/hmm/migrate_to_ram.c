@@ -37,7 +37,7 @@ struct hmm_ram {
 
 /*
  * Has the core moved this page by itself, for a pin?  Then its charge has moved, too,
- * and mem_cgroup_migrate() would warn.
+ * and mem_cgroup_migrate() would warn.  Without charges to move again does no harm.
  */
 static bool hmm_migrate_src_uncharged(struct folio *src)
 {

@@ -88,10 +88,10 @@ struct hmm_migrate_history {
  * folio lock is taken, nor allocate memory with a reclaiming gfp mask.
  * Return: 0 if the batch was started, or a negative errno if nothing was, in
  * which case hmm_devmem_batch_done() must not be called.  -ENOMEM, here and as
- * the status of a batch, stands for want of memory: a huge page on its way from or to
- * RAM is then tried again in small pages, once; what a CPU waits for or an eviction
- * wants, page by page and again later.  The toolbox takes every other errno for a
- * device that fails.
+ * the status of a batch, stands for want of memory: a huge page of a range that is
+ * migrated is then tried again in small pages, once; what a CPU waits for or an
+ * eviction wants, page by page and again later.  The toolbox takes every other errno
+ * for a device that fails.
  */
 struct hmm_devmem_ops {
 	/** @copy: copy each src to its dst. */
@@ -215,7 +215,8 @@ struct hmm_devmem_desc {
  * @busy_ns: nanoseconds from the beginning of each copy or clear job to its end, added
  *	up; jobs may overlap
  * @idle_ns: nanoseconds that the device was without a job between two jobs of the same
- *	hmm_migrate_to_device() or hmm_migrate_to_ram(), added up
+ *	hmm_migrate_to_device(), hmm_migrate_to_ram() or, if it copies from or to its
+ *	peer, hmm_migrate_between(), added up
  * @poisoned: base pages that are not used again, see hmm_devmem_memory_failure();
  *	among @total, and among @used as long as they are in use
  * @from_peers: base pages that one of the devices copied from another devmem

@@ -216,6 +216,7 @@ static void pipeline_test_overlaps(struct kunit *test, unsigned long nr_swapped)
 	KUNIT_EXPECT_EQ(test, NR, result.moved);
 	KUNIT_EXPECT_EQ(test, 2 * (TABLES - 2) + TABLES - 1, late.overlaps);
 	percpu_counter_sub(swapped, nr_swapped);
+	late.ms = 100;
 	pipeline_test_verify(test, base, 100);
 }
 
@@ -294,16 +295,19 @@ static void pipeline_test_between(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, NR, stats.from_peers);
 	KUNIT_EXPECT_LE(test, late.ms * NSEC_PER_MSEC, stats.busy_ns);
 	KUNIT_EXPECT_LT(test, 0, stats.idle_ns);
+	late.ms = 100;
 	pipeline_test_verify(test, base, 400);
 
 	/* Whichever job fails: its pages stay, and no others. */
 	KUNIT_ASSERT_EQ(test, 0, pipeline_test_in(test, base, &result));
-	late.ms = 100;
 	for (job = 1; job <= TABLES; job++) {
 		late.fails = late.done + job;
 		KUNIT_EXPECT_EQ(test, -EIO,
 				pipeline_test_move(from, to, base, &result));
 		KUNIT_EXPECT_EQ(test, NR - PAGES, result.moved);
+		KUNIT_EXPECT_EQ(test, PAGES, result.failed);
+		hmm_devmem_get_stats(to->devmem, &stats);
+		KUNIT_EXPECT_EQ(test, (job + 1) / 2 * PAGES, stats.failed);
 		KUNIT_EXPECT_EQ(test, PAGES, test_device_used(from));
 		KUNIT_EXPECT_EQ(test, NR - PAGES, test_device_used(to));
 		late.fails = 0;
@@ -345,11 +349,11 @@ static void pipeline_test_full(struct kunit *test)
 }
 
 static struct kunit_case pipeline_test_cases[] = {
-	KUNIT_CASE(pipeline_test_overlap),
-	KUNIT_CASE(pipeline_test_overlap_swapped),
+	KUNIT_CASE_SLOW(pipeline_test_overlap),
+	KUNIT_CASE_SLOW(pipeline_test_overlap_swapped),
 	KUNIT_CASE_SLOW(pipeline_test_errors),
 	KUNIT_CASE_SLOW(pipeline_test_between),
-	KUNIT_CASE(pipeline_test_full),
+	KUNIT_CASE_SLOW(pipeline_test_full),
 	{}
 };
 

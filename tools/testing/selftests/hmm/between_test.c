@@ -363,6 +363,24 @@ TEST_F(between, huge_full)
 	EXPECT_EQ(0, differences(data, LENGTH, 4));
 }
 
+/* The device has no memory to copy a huge page as one: it moves in small pages. */
+TEST_F(between, huge_no_memory)
+{
+	char *data = huge_in(&self->from, LENGTH, AREAS * self->whole);
+
+	ASSERT_NE(NULL, data);
+	if (!self->whole)
+		SKIP(return, "the unmodified kernel moves no huge pages");
+	ASSERT_EQ(0, dmirror_inject(&self->to, HMM_DMIRROR_INJECT_COPY_NO_MEMORY,
+				    0, 1, 1));
+	EXPECT_EQ(0, FORTH(data, LENGTH));
+	EXPECT_MOVED(AREAS * HUGE_PAGES, 0);
+	EXPECT_USED(0, LENGTH);
+	EXPECT_HUGE(0, LENGTH - HUGE);
+	EXPECT_TRUE(device_has(&self->to, data, LENGTH, 4));
+	EXPECT_EQ(0, differences(data, LENGTH, 4));
+}
+
 /* The copy of a huge page fails in the middle: it stays whole. */
 TEST_F(between, huge_fails)
 {

@@ -15,7 +15,8 @@
 
 /* What is quick may be slow on a debug kernel, and what is slower hangs. */
 #define WAIT_S		20
-#define UNBIND_US	20000000
+/* Less than the driver waits for memory that it cannot bring back. */
+#define UNBIND_US	9000000
 
 /* Like pthread_join(), but not for ever. */
 static int join_in_time(pthread_t thread)

@@ -10,6 +10,7 @@
 
 #define MODULE		"hmm_sample"
 #define PAGES		64
+#define WAIT_US		20000000ull	/* for one word */
 #define DEVICE_MEMORY	(4 * MIB)
 #define TO_DEVICE	HMM_SAMPLE_TO_DEVICE
 
@@ -435,17 +436,19 @@ static void *device_adds(void *arg)
 {
 	struct racer *racer = arg;
 	struct hmm_sample_add add;
+	uint64_t end;
 	size_t i;
 
 	while (!__atomic_load_n(&racer->stop, __ATOMIC_RELAXED)) {
 		for (i = 0; i < racer->length && !racer->result; i += page_size()) {
 			/* A word is added to or not, however long others disturb. */
+			end = now_us() + WAIT_US;
 			do {
 				racer->result = sample_add(racer->file,
 							   racer->data + i, 8, 1,
 							   i % (2 * page_size()) ?
 							   TO_DEVICE : 0, &add);
-			} while (racer->result == -ETIME);
+			} while (racer->result == -ETIME && now_us() < end);
 		}
 		racer->rounds++;
 	}
