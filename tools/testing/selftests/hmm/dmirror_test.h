@@ -463,6 +463,19 @@ static inline bool wait_module_users(long users)
 	return module_users() <= users;
 }
 
+/* Wait until so many bytes of the device's memory are in use, for @most_us at most. */
+static inline bool wait_used(struct dmirror *dev, uint64_t bytes, uint64_t most_us)
+{
+	uint64_t end = now_us() + most_us;
+
+	do {
+		if (memory_used(dev) == bytes)
+			return true;
+		usleep(1000);
+	} while (now_us() < end);
+	return false;
+}
+
 /* How a child ended: its exit status, or 256 plus the signal. */
 static inline int child_status(pid_t child)
 {

@@ -293,9 +293,7 @@ static void run_race(struct __test_metadata *_metadata, struct race *race,
 
 	/* A file's last users may let go of it some time after their process. */
 	ASSERT_EQ(0, munmap(race->data, race->length));
-	end = now_us() + WAIT_US;
-	while (memory_used(&race->dev) && now_us() < end)
-		usleep(1000);
+	wait_used(&race->dev, 0, WAIT_US);
 	EXPECT_EQ(0, memory_used(&race->dev));
 }
 

@@ -250,9 +250,7 @@ static void run_children(struct __test_metadata *_metadata,
 	TH_LOG("%u children, %llu runs", i, (unsigned long long)done);
 	EXPECT_LT(0, done);
 
-	end = now_us() + 10000000;
-	while (memory_used(&self->dev) && now_us() < end)
-		usleep(1000);
+	wait_used(&self->dev, 0, 10000000);
 	EXPECT_EQ(0, memory_used(&self->dev));
 }
 

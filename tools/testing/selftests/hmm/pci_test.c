@@ -413,22 +413,6 @@ static void *evict_all(void *arg)
 	return NULL;
 }
 
-/* Wait until so much device memory is in use. */
-static bool wait_used(struct dmirror *dev, uint64_t bytes)
-{
-	uint64_t end = now_us() + WAIT_US;
-	struct hmm_dmirror_info info;
-
-	do {
-		if (dmirror_info(dev, &info))
-			return false;
-		if (info.memory_used == bytes)
-			return true;
-		usleep(1000);
-	} while (now_us() < end);
-	return false;
-}
-
 /* A removal waits for a call that is about to fill the memory. */
 TEST_F(pci, unbind_while_moving_in)
 {
@@ -442,7 +426,7 @@ TEST_F(pci, unbind_while_moving_in)
 	ASSERT_EQ(0, dmirror_inject(&self->dev, HMM_DMIRROR_INJECT_COPY_DELAY,
 				    0, 1, 500));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, move_slowly, &caller));
-	ASSERT_TRUE(wait_used(&self->dev, self->length));
+	ASSERT_TRUE(wait_used(&self->dev, self->length, WAIT_US));
 	ASSERT_EQ(0, unbind_device(&self->bar));
 	EXPECT_TRUE(is_gone(&self->bar));
 	EXPECT_EQ(0, in_bar(&self->bar, self->data, self->length));
@@ -472,7 +456,7 @@ TEST_F(pci, held_page)
 	ASSERT_TRUE(move_in(&self->dev, self->data, self->length));
 	ASSERT_EQ(self->page, vmsplice(holder[1], &first, 1, 0));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, evict_all, &caller));
-	ASSERT_TRUE(wait_used(&self->dev, self->page));
+	ASSERT_TRUE(wait_used(&self->dev, self->page, WAIT_US));
 
 	start = now_us();
 	ASSERT_EQ(0, unbind_device(&self->bar));

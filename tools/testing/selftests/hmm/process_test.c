@@ -423,16 +423,6 @@ static void migrate_for_ever(struct dmirror *dev, char *data, size_t length,
 	}
 }
 
-/* Who worked for a process that is gone may be the last to let go of its memory. */
-static bool wait_unused(struct dmirror *dev)
-{
-	uint64_t end = now_us() + WAIT_US;
-
-	while (used_pages(dev) && now_us() < end)
-		usleep(1000);
-	return !used_pages(dev);
-}
-
 static void kill_child(struct __test_metadata *_metadata,
 		       struct _test_data_process *self, bool migrating,
 		       unsigned int delay_ms)
@@ -464,7 +454,9 @@ static void kill_child(struct __test_metadata *_metadata,
 		usleep(20000 + 30000 * i);
 		ASSERT_EQ(0, kill(child, SIGKILL));
 		EXPECT_EQ(256 + SIGKILL, child_status(child));
-		EXPECT_TRUE(wait_unused(&self->dev));
+		/* Who worked for it may be the last to let go of its memory. */
+		wait_used(&self->dev, 0, WAIT_US);
+		EXPECT_EQ(0, used_pages(&self->dev));
 		close(ready[0]);
 		close(ready[1]);
 	}

@@ -432,24 +432,29 @@ struct racer {
 };
 
 /* The first word of each page is the device's, one at a time. */
+/* A word is added to or not, however long others disturb. */
+static int add_to_word(int file, void *word, uint64_t flags)
+{
+	uint64_t end = now_us() + WAIT_US;
+	struct hmm_sample_add add;
+	int ret;
+
+	do {
+		ret = sample_add(file, word, 8, 1, flags, &add);
+	} while (ret == -ETIME && now_us() < end);
+	return ret;
+}
+
 static void *device_adds(void *arg)
 {
 	struct racer *racer = arg;
-	struct hmm_sample_add add;
-	uint64_t end;
 	size_t i;
 
 	while (!__atomic_load_n(&racer->stop, __ATOMIC_RELAXED)) {
-		for (i = 0; i < racer->length && !racer->result; i += page_size()) {
-			/* A word is added to or not, however long others disturb. */
-			end = now_us() + WAIT_US;
-			do {
-				racer->result = sample_add(racer->file,
-							   racer->data + i, 8, 1,
-							   i % (2 * page_size()) ?
-							   TO_DEVICE : 0, &add);
-			} while (racer->result == -ETIME && now_us() < end);
-		}
+		for (i = 0; i < racer->length && !racer->result; i += page_size())
+			racer->result = add_to_word(racer->file, racer->data + i,
+						    i % (2 * page_size()) ?
+						    TO_DEVICE : 0);
 		racer->rounds++;
 	}
 	return NULL;

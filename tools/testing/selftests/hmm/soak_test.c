@@ -248,9 +248,7 @@ TEST_F_TIMEOUT(soak, walk, 8 * 24 * 3600)
 
 	/* All of it is free again, at the latest some time after the processes. */
 	for (i = 0; !dmirror_open(&dev, i); i++) {
-		end = now_us() + 20000000;
-		while (memory_used(&dev) && now_us() < end)
-			usleep(1000);
+		wait_used(&dev, 0, 20000000);
 		EXPECT_EQ(0, memory_used(&dev));
 		dmirror_close(&dev);
 	}
