@@ -364,7 +364,7 @@ static int hmm_migrate_steps(struct hmm_migrate_walk *walk)
 		err = hmm_migrate_begin(walk, m, false);
 		if (m->collected) {
 			end_err = hmm_migrate_end(walk, last, 0);
-			err = end_err ? end_err : err;
+			err = end_err ?: err;
 			last = m;
 		} else {
 			/* Nothing there: go on to where something is. */

@@ -288,6 +288,8 @@ unsigned long hmm_migrate_drop_poisoned(struct hmm_devmem *devmem,
 					unsigned long npages);
 void hmm_migrate_set_dst(struct hmm_migration *m, unsigned long i,
 			 struct page *dst, unsigned int order);
+void hmm_migrate_set_async(struct hmm_devmem *devmem, struct hmm_migration *m,
+			   bool async);
 bool hmm_migrate_choose_again(struct hmm_devmem *devmem, struct hmm_migration *m);
 void hmm_migrate_book_device(struct hmm_devmem *devmem, struct hmm_migration *m,
 			     unsigned long npages, unsigned long *moved,

@@ -178,9 +178,8 @@ void hmm_between_start(struct hmm_between *between, struct hmm_migration *m)
 	if (m->copy_err == -EOPNOTSUPP)
 		m->copy_err = hmm_between_start_peer(from, to, DMA_FROM_DEVICE,
 						     m);
-	m->async = m->copier && hmm_batch_runs(&m->copy, m->copy_err);
-	if (m->async && !READ_ONCE(to->async))
-		WRITE_ONCE(to->async, true);
+	hmm_migrate_set_async(to, m,
+			      m->copier && hmm_batch_runs(&m->copy, m->copy_err));
 }
 
 /* Wait for that.  Returns 0, -ENOMEM or -EIO. */
@@ -216,7 +215,7 @@ int hmm_between_wait(struct hmm_between *between, struct hmm_migration *m,
 		hmm_between_start(between, m);
 		err = hmm_between_wait_copies(between, m);
 	}
-	chosen = hmm_migration_nr_chosen(m, npages);
+	chosen = hmm_migration_nr_jobs(m);
 	if (!err)
 		atomic64_add(chosen, m->copier ? &to->from_peers :
 						 &to->through_ram);

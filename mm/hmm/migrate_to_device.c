@@ -180,6 +180,15 @@ unsigned long hmm_migrate_drop_poisoned(struct hmm_devmem *devmem,
 	return dropped;
 }
 
+/* Does the device go on with the jobs that a step to @devmem has given it? */
+void hmm_migrate_set_async(struct hmm_devmem *devmem, struct hmm_migration *m,
+			   bool async)
+{
+	m->async = async;
+	if (async && !READ_ONCE(devmem->async))
+		WRITE_ONCE(devmem->async, true);
+}
+
 /* Start to copy and to clear, both at the same time. */
 static void hmm_migrate_start_device(struct hmm_devmem *devmem,
 				     struct hmm_migration *m)
@@ -192,10 +201,11 @@ static void hmm_migrate_start_device(struct hmm_devmem *devmem,
 		m->copy_err = hmm_batch_copy(devmem, &m->copy);
 	if (m->nr_clears)
 		m->clear_err = hmm_batch_clear(devmem, &m->clear);
-	m->async = (m->nr_copies && hmm_batch_runs(&m->copy, m->copy_err)) ||
-		   (m->nr_clears && hmm_batch_runs(&m->clear, m->clear_err));
-	if (m->async && !READ_ONCE(devmem->async))
-		WRITE_ONCE(devmem->async, true);
+	hmm_migrate_set_async(devmem, m,
+			      (m->nr_copies &&
+			       hmm_batch_runs(&m->copy, m->copy_err)) ||
+			      (m->nr_clears &&
+			       hmm_batch_runs(&m->clear, m->clear_err)));
 }
 
 static void hmm_migrate_wait_jobs(struct hmm_devmem *devmem,
@@ -221,6 +231,8 @@ bool hmm_migrate_choose_again(struct hmm_devmem *devmem, struct hmm_migration *m
 	int no_more;
 
 	hmm_migrate_drop_dst(m, 0);
+	m->nr_copies = 0;
+	m->nr_clears = 0;
 	nr_reserved = hmm_devmem_alloc_pages(devmem, args->vma->vm_mm,
 					     args->npages, m->reserved, &no_more);
 	if (nr_reserved < args->npages) {
@@ -231,8 +243,6 @@ bool hmm_migrate_choose_again(struct hmm_devmem *devmem, struct hmm_migration *m
 	}
 	if (!hmm_migration_src(m, 0))
 		hmm_migrate_split_hole(m, args);
-	m->nr_copies = 0;
-	m->nr_clears = 0;
 	hmm_migrate_choose_small(m, args->npages, nr_reserved, &missing);
 	return true;
 }

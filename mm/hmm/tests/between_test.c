@@ -48,10 +48,8 @@ static int between_test_copy_peer(struct hmm_devmem *devmem,
 				  struct hmm_devmem *peer,
 				  struct hmm_devmem_batch *batch)
 {
-	bool here = batch->direction == DMA_TO_DEVICE;
 	struct between_test *t = between_test;
 	u64 offset;
-	unsigned int i;
 
 	if (t->reaches != hmm_devmem_private(devmem))
 		return -EOPNOTSUPP;
@@ -59,10 +57,7 @@ static int between_test_copy_peer(struct hmm_devmem *devmem,
 	t->direction = batch->direction;
 	if (t->error)
 		return t->error;
-	for (i = 0; i < batch->nr; i++)
-		memcpy(test_frame(here ? devmem : peer, batch->pages[i].dst),
-		       test_frame(here ? peer : devmem, batch->pages[i].src),
-		       PAGE_SIZE << batch->pages[i].order);
+	test_copy_peer(devmem, peer, batch);
 	if (t->poison) {
 		offset = hmm_devmem_offset(devmem,
 					   page_to_pfn(batch->pages[BAD].dst));

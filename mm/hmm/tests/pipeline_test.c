@@ -29,25 +29,16 @@ static struct {
 	unsigned int ms;
 } late;
 
-static void late_copy_from_peer(struct hmm_devmem_batch *batch)
-{
-	const struct hmm_devmem_copy *page;
-
-	for (page = batch->pages; page < batch->pages + batch->nr; page++)
-		memcpy(test_frame(late.devmem, page->dst),
-		       test_frame(late.peer, page->src),
-		       PAGE_SIZE << page->order);
-	hmm_devmem_batch_done(batch, 0);
-}
-
 static void late_finish(struct hmm_devmem_batch *batch)
 {
-	if (++late.done == late.fails)
+	if (++late.done == late.fails) {
 		hmm_devmem_batch_done(batch, -EIO);
-	else if (late.peer)
-		late_copy_from_peer(batch);
-	else
+	} else if (late.peer) {
+		test_copy_peer(late.devmem, late.peer, batch);
+		hmm_devmem_batch_done(batch, 0);
+	} else {
 		test_copy(late.devmem, batch);
+	}
 }
 
 static void late_work(struct work_struct *work)

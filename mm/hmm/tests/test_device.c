@@ -233,6 +233,19 @@ int test_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
 	return 0;
 }
 
+/* Copy from or to another test device; the caller says when the batch is done. */
+void test_copy_peer(struct hmm_devmem *devmem, struct hmm_devmem *peer,
+		    const struct hmm_devmem_batch *batch)
+{
+	bool here = batch->direction == DMA_TO_DEVICE;
+	unsigned int i;
+
+	for (i = 0; i < batch->nr; i++)
+		memcpy(test_frame(here ? devmem : peer, batch->pages[i].dst),
+		       test_frame(here ? peer : devmem, batch->pages[i].src),
+		       PAGE_SIZE << batch->pages[i].order);
+}
+
 int test_clear(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch)
 {
 	struct test_device *device = hmm_devmem_private(devmem);

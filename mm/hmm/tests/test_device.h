@@ -120,6 +120,8 @@ void test_device_mirror_as(struct kunit *test, struct test_device *device,
 void test_device_mirror(struct kunit *test, struct test_device *device);
 void *test_frame(struct hmm_devmem *devmem, struct page *page);
 int test_copy(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
+void test_copy_peer(struct hmm_devmem *devmem, struct hmm_devmem *peer,
+		    const struct hmm_devmem_batch *batch);
 int test_clear(struct hmm_devmem *devmem, struct hmm_devmem_batch *batch);
 struct hmm_devmem_desc test_devmem_desc(struct test_device *device);
 void test_device_add_memory_as(struct kunit *test, struct test_device *device,
